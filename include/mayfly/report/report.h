@@ -1,0 +1,75 @@
+// What an environment was, cost and decided: a fold of its EventLog (server/report/report_builder.h).
+#ifndef MAYFLY_REPORT_REPORT_H_
+#define MAYFLY_REPORT_REPORT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "mayfly/report/event.h"
+
+namespace mayfly {
+
+struct ReportNode {
+  std::string name;
+  NodeKind kind = NodeKind::kService;
+  NodeState state = NodeState::kWaiting;
+  std::vector<std::string> needs;
+  std::vector<std::string> why;
+  int attempts = 0;
+  // Offsets from acceptance; negative infinity when it never came to that.
+  absl::Duration released = -absl::InfiniteDuration();  // All it needs was there.
+  absl::Duration started = -absl::InfiniteDuration();
+  absl::Duration ready = -absl::InfiniteDuration();     // READY, SUCCEEDED or FAILED.
+  absl::Duration ended = -absl::InfiniteDuration();
+  Usage usage;
+  Cause cause;
+  std::vector<std::string> urls;
+};
+
+struct ReportTest {
+  std::string job;
+  NodeState state = NodeState::kWaiting;
+  int tries = 0;
+  bool flaky = false;       // Declared flaky, or succeeded only after a retry.
+  int tests = -1;           // From its JUnit file; -1 without one.
+  int failures = 0;
+  int errors = 0;
+  int skipped = 0;
+  absl::Duration took;
+  Cause cause;
+  std::string junit;        // Paths of what was kept.
+  std::string artifacts;
+};
+
+// One link of the chain that decided the wall time, in order of time.
+struct ChainLink {
+  std::string node;
+  std::string phase;        // "start" (launch to ready), "run" (a job), "test", "wait" (overhead between two), "plan", "teardown"
+  absl::Duration from;
+  absl::Duration to;
+};
+
+struct Report {
+  std::string environment;
+  std::string catalogue;
+  std::string engine;
+  EnvironmentState state = EnvironmentState::kCreating;
+  Verdict verdict = Verdict::kNone;
+  Cause cause;
+  absl::Time create_time;
+  absl::Duration ready_after = -absl::InfiniteDuration();    // Every service ready.
+  absl::Duration verdict_after = -absl::InfiniteDuration();
+  absl::Duration total;                                      // Until the last event.
+  std::vector<ReportNode> services;  // Services and one-shot jobs, in the plan's order.
+  std::vector<ReportTest> tests;
+  std::vector<ChainLink> critical_chain;
+  double explained = 0;     // Share of the wall time until the verdict that named nodes' links explain: 0 to 1.
+  absl::Duration overhead;  // Wall time until the verdict minus the links of nodes.
+  bool torn_down = false;
+  Receipt teardown;
+};
+
+}  // namespace mayfly
+
+#endif  // MAYFLY_REPORT_REPORT_H_

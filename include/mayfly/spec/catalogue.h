@@ -1,0 +1,36 @@
+// All services and test jobs declared at one commit or in one folder; immutable once loaded.
+#ifndef MAYFLY_SPEC_CATALOGUE_H_
+#define MAYFLY_SPEC_CATALOGUE_H_
+
+#include <map>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "mayfly/spec/service_spec.h"
+
+namespace mayfly {
+
+struct Catalogue {
+  std::string name;    // Of the envspec; the folder's name when only a service.yml was given.
+  std::string root;    // Absolute folder of the envspec.yml; shown inside environments at the same path.
+  std::string digest;  // Hex SHA-256 over every file read, in order of path; equal digests mean equal catalogues.
+  std::map<std::string, ServiceSpec> services;  // By name.
+  std::map<std::string, TestJobSpec> tests;     // By name; no name is also a service's.
+  std::map<std::string, Profile> profiles;      // By name.
+
+  // nullptr when there is none of that name. The pointers live as long as the catalogue and are not owned.
+  const ServiceSpec* FindService(absl::string_view service) const;
+  const TestJobSpec* FindTest(absl::string_view test) const;
+};
+
+// A catalogue or what is wrong with it. `diagnostics` may hold warnings beside a usable catalogue; `ok()` tells.
+struct LoadedCatalogue {
+  Catalogue catalogue;
+  Diagnostics diagnostics;
+
+  bool ok() const { return !HasErrors(diagnostics); }
+};
+
+}  // namespace mayfly
+
+#endif  // MAYFLY_SPEC_CATALOGUE_H_

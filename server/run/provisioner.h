@@ -1,0 +1,134 @@
+// The product behind the API: accepts requests, runs one Orchestrator per live environment, recovers after a restart,
+// expires, and answers questions. gRPC-free; server/api translates to and from it.
+//
+// Verbs may be called from any thread and return at once; `done` is called on the run loop. Errors by status code:
+// INVALID_ARGUMENT (with diagnostics when a spec is at fault), NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION (the engine
+// cannot run here, or the state does not allow it), ABORTED (etag), RESOURCE_EXHAUSTED (disk of the state folder),
+// UNAVAILABLE (shutting down).
+#ifndef MAYFLY_SERVER_RUN_PROVISIONER_H_
+#define MAYFLY_SERVER_RUN_PROVISIONER_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mayfly/base/diagnostic.h"
+#include "mayfly/base/loop.h"
+#include "mayfly/engine/engine.h"
+#include "mayfly/plan/plan.h"
+#include "mayfly/report/event.h"
+#include "mayfly/report/report.h"
+#include "mayfly/spec/environment_request.h"
+#include "server/run/event_hub.h"
+#include "server/store/store.h"
+
+namespace mayfly {
+
+// A node as it is now.
+struct NodeView {
+  PlannedNode planned;
+  NodeState state = NodeState::kWaiting;
+  int attempt = 0;
+  absl::Duration start_time = -absl::InfiniteDuration();  // Launch to ready or completed.
+  Usage usage;
+  Cause cause;
+  std::string message;
+  std::map<int, std::string> endpoints;  // Port -> host address.
+};
+
+// An environment as it is now; immutable, shared with readers.
+struct EnvironmentView {
+  EnvironmentRecord record;
+  std::string catalogue;
+  std::vector<NodeView> nodes;
+  int64_t last_sequence = 0;
+};
+using EnvironmentViewRef = std::shared_ptr<const EnvironmentView>;
+
+struct CreateOptions {
+  bool validate_only = false;
+  bool allow_update = false;  // Apply to a live environment of that name instead of ALREADY_EXISTS.
+};
+
+struct CreateOutcome {
+  absl::Status status;
+  EnvironmentViewRef environment;  // Set when OK and not validate_only.
+  Diagnostics diagnostics;
+};
+
+struct PlanOutcome {
+  absl::Status status;
+  Plan plan;
+  Diagnostics diagnostics;
+};
+
+class Provisioner {
+ public:
+  struct Options {
+    std::string state_dir;             // Logs, artifacts and reports lie below it.
+    absl::Duration default_ttl = absl::Hours(8);
+    absl::Duration keep_deleted = absl::Hours(24 * 7);  // Reports and logs after DELETED.
+    int max_environments = 500;        // Live ones; over it RESOURCE_EXHAUSTED.
+    int start_slots = 0;               // Nodes starting at the same time per environment; 0: no limit.
+    int test_slots = 4;                // Test jobs running at the same time per environment.
+  };
+  using Done = std::function<void(absl::StatusOr<EnvironmentViewRef>)>;
+
+  virtual ~Provisioner() = default;
+
+  // Reads store and world, adopts or removes, resumes teardowns. Call once, before anything else; blocks until known.
+  virtual absl::Status Recover() = 0;
+
+  virtual void Create(EnvironmentRequest request, CreateOptions options, std::function<void(CreateOutcome)> done) = 0;
+  virtual void MakePlan(EnvironmentRequest request, std::function<void(PlanOutcome)> done) = 0;
+  struct DeleteOptions {
+    std::string etag;
+    std::string uid;
+    bool graceful = false;
+  };
+  virtual void Delete(const std::string& name, DeleteOptions options, Done done) = 0;
+  struct UpdateOptions {
+    std::string etag;
+    std::optional<absl::Duration> ttl;          // From now.
+    std::optional<absl::Time> expire_time;
+  };
+  virtual void Update(const std::string& name, UpdateOptions options, Done done) = 0;
+  virtual void RunTests(const std::string& name, std::vector<std::string> tests, Done done) = 0;
+  virtual void Restart(const std::string& name, std::vector<std::string> services, Done done) = 0;
+
+  // Thread-safe, from memory: the live environment of that name, or else the latest deleted one.
+  virtual absl::StatusOr<EnvironmentViewRef> Get(const std::string& name) = 0;
+  virtual absl::StatusOr<EnvironmentViewRef> GetByUid(const std::string& uid) = 0;
+  struct ViewPage {
+    std::vector<EnvironmentViewRef> environments;
+    std::string next_page_token;
+  };
+  virtual absl::StatusOr<ViewPage> List(const ListFilter& filter, int page_size, const std::string& page_token) = 0;
+  virtual EventHub& events() = 0;
+
+  // Folds the events so far. Thread-safe.
+  virtual absl::StatusOr<Report> GetReport(const std::string& name) = 0;
+  // Folder with <node>.log files (through LogSource), and with <job>/ folders of kept JUnit files and artifacts.
+  virtual std::string LogDir(const EnvironmentView& environment) const = 0;
+  virtual std::string ArtifactDir(const EnvironmentView& environment) const = 0;
+
+  // Live environments; 0 lets an idle server end. Thread-safe.
+  virtual int live() const = 0;
+
+  // Stops driving; environments live on and are adopted by the next server. Blocks until nothing runs any more.
+  virtual void Shutdown() = 0;
+};
+
+// None of the pointers is owned; all must outlive the provisioner. `collector` may be nullptr.
+class FileCollector;
+std::unique_ptr<Provisioner> CreateProvisioner(Provisioner::Options options, Loop* loop, Engine* engine,
+                                               FileCollector* collector, Store* store);
+
+}  // namespace mayfly
+
+#endif  // MAYFLY_SERVER_RUN_PROVISIONER_H_

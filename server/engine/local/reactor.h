@@ -48,6 +48,7 @@ class Reactor {
   int epoll_fd_ = -1;
   int timer_fd_ = -1;
   bool stopping_ = false;
+  absl::Duration armed_ = absl::InfiniteDuration();  // What timer_fd_ is set to.
   uint64_t next_id_ = 1;
   std::map<int, std::shared_ptr<Handler>> handlers_;
   std::map<std::pair<absl::Duration, TimerId>, std::function<void()>> timers_;

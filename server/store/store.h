@@ -62,7 +62,7 @@ struct WriteBatch {
   std::optional<EnvironmentRecord> environment;  // etag must be the stored one; it is counted up.
   std::vector<Event> events;                     // Sequence numbers follow the stored ones without a gap.
   std::vector<ResourceRecord> put_resources;
-  std::vector<ResourceRecord> remove_resources;  // By uid, kind and name.
+  std::vector<ResourceRecord> remove_resources;  // By kind and name; before put_resources.
   struct Measured {
     std::string catalogue;
     std::string node;
@@ -78,15 +78,18 @@ class Store {
   // Identity of this state folder, made once; part of every scope id.
   virtual const std::string& installation() const = 0;
 
-  // A new environment with its first events, in one transaction. When `record.request.request_id` was used before:
-  // ALREADY_EXISTS is not returned but the record of then, with `created` false. ALREADY_EXISTS when a live environment
-  // has the name. Fills generation, scope and etag.
+  // A new environment with its first events, in one transaction. When `record.request.request_id` was used before by
+  // the same owner: ALREADY_EXISTS is not returned but that environment as it is now (DELETED too, until it is purged),
+  // with `created` false. ALREADY_EXISTS when a live environment has the name. INVALID_ARGUMENT without name or uid, or
+  // when the events are not numbered 1, 2, ... Fills generation, scope and etag.
   struct Created {
     EnvironmentRecord record;
     bool created = true;
   };
   virtual absl::StatusOr<Created> CreateEnvironment(EnvironmentRecord record, std::vector<Event> events) = 0;
 
+  // NOT_FOUND for an unknown uid, ABORTED for a stale etag, INVALID_ARGUMENT when an event's number is not the next one
+  // or the record's name, uid, generation or scope differs. After OK the stored etag is batch.environment->etag + 1.
   virtual absl::Status Write(const std::string& uid, const WriteBatch& batch) = 0;
 
   // By name: the live one, or else the latest deleted one. Any thread.
@@ -94,7 +97,7 @@ class Store {
   virtual absl::StatusOr<EnvironmentRecord> GetByUid(const std::string& uid) = 0;
 
   // In order of name, then generation, starting after `page_token` (empty: from the start); `next_page_token` is empty
-  // on the last page. Any thread.
+  // on the last page. At most 1,000 a page; 0 means that. INVALID_ARGUMENT for a token that is none. Any thread.
   struct Page {
     std::vector<EnvironmentRecord> environments;
     std::string next_page_token;
@@ -102,7 +105,8 @@ class Store {
   virtual absl::StatusOr<Page> ListEnvironments(const ListFilter& filter, int page_size,
                                                 const std::string& page_token) = 0;
 
-  // Events of one environment with sequence > `after`, at most `limit`. Any thread.
+  // Events of one environment with sequence > `after`, at most `limit`. An event that cannot be read comes as a kNote
+  // with its number, so that numbers keep having no gaps. NOT_FOUND for an unknown uid. Any thread.
   virtual absl::StatusOr<std::vector<Event>> ReadEvents(const std::string& uid, int64_t after, int limit) = 0;
 
   virtual absl::StatusOr<std::vector<ResourceRecord>> ListResources(const std::string& uid) = 0;
@@ -114,7 +118,8 @@ class Store {
   };
   virtual absl::StatusOr<std::vector<StartTime>> StartTimes(const std::string& catalogue) = 0;
 
-  // Forgets environments DELETED before `before` with all they own; returns their uids so that folders can go, too.
+  // Forgets environments whose delete_time is before `before` with all they own; returns their uids so that folders can
+  // go, too. Generations of their names go on counting.
   virtual absl::StatusOr<std::vector<std::string>> Purge(absl::Time before) = 0;
 
   // Names and reasons of records that could not be read and were set aside.

@@ -20,10 +20,13 @@
 #include "mayfly/base/diagnostic.h"
 #include "mayfly/base/loop.h"
 #include "mayfly/engine/engine.h"
+#include "mayfly/engine/interactive.h"
 #include "mayfly/plan/plan.h"
 #include "mayfly/report/event.h"
 #include "mayfly/report/report.h"
+#include "mayfly/spec/catalogue.h"
 #include "mayfly/spec/environment_request.h"
+#include "server/run/engine_event_queue.h"
 #include "server/run/event_hub.h"
 #include "server/store/store.h"
 
@@ -124,10 +127,40 @@ class Provisioner {
   virtual void Shutdown() = 0;
 };
 
-// None of the pointers is owned; all must outlive the provisioner. `collector` may be nullptr.
-class FileCollector;
-std::unique_ptr<Provisioner> CreateProvisioner(Provisioner::Options options, Loop* loop, Engine* engine,
-                                               FileCollector* collector, Store* store);
+// What the JUnit file of a test job counts.
+struct JunitCounts {
+  int tests = 0;
+  int failures = 0;
+  int errors = 0;
+  int skipped = 0;
+};
+
+// What a provisioner works with. Nothing is owned; all must outlive it. The functions marked "worker" may block: they run
+// on a thread of the provisioner's own, one at a time, never on the run loop.
+struct ProvisionerDependencies {
+  Loop* loop = nullptr;
+  Engine* engine = nullptr;
+  EngineEventQueue* engine_events = nullptr;  // The sink that `engine` was made with.
+  Store* store = nullptr;
+  FileCollector* collector = nullptr;         // Optional.
+  LogSource* logs = nullptr;                  // Optional: last lines of failed nodes become evidence.
+  // Reads a folder or an envspec.yml (server/spec). Worker.
+  std::function<LoadedCatalogue(const std::string& source)> load;
+  // Plans (server/plan). Worker.
+  std::function<PlanOutcome(const Catalogue&, const EnvironmentRequest&, const Capabilities&,
+                            const std::vector<Store::StartTime>&)>
+      plan;
+  // Folds events (server/report). Any thread.
+  std::function<Report(const EnvironmentRecord&, const std::vector<Event>&)> report;
+  // Reads a kept JUnit file (server/report). Optional. Worker.
+  std::function<absl::StatusOr<JunitCounts>(const std::string& path)> read_junit;
+  // One line about what an operator should know. Optional. Any thread.
+  std::function<void(absl::string_view line)> warn;
+  // Runs blocking work and must keep its order. Empty: a thread of the provisioner's own. Tests post to their loop.
+  std::function<void(std::function<void()>)> worker;
+};
+
+std::unique_ptr<Provisioner> CreateProvisioner(Provisioner::Options options, ProvisionerDependencies dependencies);
 
 }  // namespace mayfly
 

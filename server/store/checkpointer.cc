@@ -7,8 +7,8 @@
 namespace mayfly {
 namespace {
 
-constexpr int kPages = 1000;                // 4 MiB: worth a checkpoint.
-constexpr int kTooManyPages = 16 * kPages;  // The thread cannot keep up: the writer itself must wait for one.
+constexpr int kPages = 1000;               // 4 MiB: worth a checkpoint.
+constexpr int kTooManyPages = 4 * kPages;  // The thread cannot keep up: the writer itself must wait for one.
 
 }  // namespace
 

@@ -12,6 +12,7 @@
 #include "mayfly/base/text.h"
 #include "server/store/checkpointer.h"
 #include "server/store/database.h"
+#include "server/store/disk_reserve.h"
 #include "server/store/rules.h"
 #include "server/store/schema.h"
 #include "server/store/state_lock.h"
@@ -70,12 +71,14 @@ struct Connection {
 
 class SqliteStore final : public Store {
  public:
-  SqliteStore(std::unique_ptr<StateLock> lock, std::string installation, std::unique_ptr<Database> writer,
-              std::unique_ptr<Database> reader, std::unique_ptr<Checkpointer> checkpointer)
+  SqliteStore(std::unique_ptr<StateLock> lock, const std::string& state_dir, std::string installation,
+              std::unique_ptr<Database> writer, std::unique_ptr<Database> reader,
+              std::unique_ptr<Checkpointer> checkpointer)
       : lock_(std::move(lock)),
         installation_(std::move(installation)),
         writer_(std::move(writer), found_.sink()),
         reader_(std::move(reader), found_.sink()),
+        reserve_(absl::StrCat(state_dir, "/reserve")),
         checkpointer_(std::move(checkpointer)) {}
 
   // Reads all that is alive and sets aside what cannot be read.
@@ -95,13 +98,21 @@ class SqliteStore final : public Store {
   absl::StatusOr<std::vector<std::string>> Quarantined() override;
 
  private:
+  absl::StatusOr<Created> CreateOnce(EnvironmentRecord record, const std::vector<Event>& events)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_.mutex);
+  absl::Status WriteOnce(const std::string& uid, const WriteBatch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_.mutex);
   absl::Status SetAsideFound() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_.mutex);
+  // The write-ahead log takes most of what a store takes; moved into the database, its space is free for more.
+  bool EmptiedLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_.mutex) {
+    return writer_.db->Exec("PRAGMA wal_checkpoint(TRUNCATE)").ok();
+  }
 
   const std::unique_ptr<StateLock> lock_;  // First: let go last.
   const std::string installation_;
   FoundUnreadable found_;
   Connection writer_;
   Connection reader_;
+  DiskReserve reserve_ ABSL_GUARDED_BY(writer_.mutex);
   const std::unique_ptr<Checkpointer> checkpointer_;  // Last: it listens to the writer.
 };
 
@@ -110,6 +121,7 @@ absl::Status SqliteStore::Check() {
   MAYFLY_RETURN_IF_ERROR(writer_.tables.environments.CheckLive());
   // The server can do without it: on a full disk they stay where they are and are reported all the same.
   SetAsideFound().IgnoreError();
+  reserve_.Hold();
   return absl::OkStatus();
 }
 
@@ -131,6 +143,12 @@ absl::StatusOr<Store::Created> SqliteStore::CreateEnvironment(EnvironmentRecord 
   MAYFLY_RETURN_IF_ERROR(CheckSequence(events, 0));
   MutexLock lock(writer_.mutex);
   MAYFLY_RETURN_IF_ERROR(SetAsideFound());
+  auto created = CreateOnce(record, events);
+  if (absl::IsResourceExhausted(created.status()) && EmptiedLog()) created = CreateOnce(std::move(record), events);
+  return created;
+}
+
+absl::StatusOr<Store::Created> SqliteStore::CreateOnce(EnvironmentRecord record, const std::vector<Event>& events) {
   Tables& tables = writer_.tables;
   Transaction transaction(tables.transaction);
   MAYFLY_RETURN_IF_ERROR(transaction.status());
@@ -155,6 +173,17 @@ absl::StatusOr<Store::Created> SqliteStore::CreateEnvironment(EnvironmentRecord 
 
 absl::Status SqliteStore::Write(const std::string& uid, const WriteBatch& batch) {
   MutexLock lock(writer_.mutex);
+  absl::Status status = WriteOnce(uid, batch);
+  if (absl::IsResourceExhausted(status) && EmptiedLog()) status = WriteOnce(uid, batch);
+  // What exists may go on to its end; Create stays refused until there is space again.
+  if (absl::IsResourceExhausted(status) && reserve_.Release()) {
+    EmptiedLog();
+    status = WriteOnce(uid, batch);
+  }
+  return status;
+}
+
+absl::Status SqliteStore::WriteOnce(const std::string& uid, const WriteBatch& batch) {
   Tables& tables = writer_.tables;
   Transaction transaction(tables.transaction);
   MAYFLY_RETURN_IF_ERROR(transaction.status());
@@ -233,6 +262,7 @@ absl::StatusOr<std::vector<std::string>> SqliteStore::Purge(absl::Time before) {
   MAYFLY_RETURN_IF_ERROR(transaction.status());
   MAYFLY_ASSIGN_OR_RETURN(std::vector<std::string> uids, writer_.tables.quarantine.Purge(before));
   MAYFLY_RETURN_IF_ERROR(transaction.Commit());
+  reserve_.Hold();
   return uids;
 }
 
@@ -278,7 +308,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& state_
   MAYFLY_ASSIGN_OR_RETURN(std::string installation, Installation(writer.get()));
   MAYFLY_ASSIGN_OR_RETURN(std::unique_ptr<Database> reader, Database::Open(path, Database::Mode::kReadOnly));
   MAYFLY_ASSIGN_OR_RETURN(std::unique_ptr<Checkpointer> checkpointer, Checkpointer::Start(path, writer.get()));
-  auto store = std::make_unique<SqliteStore>(std::move(lock), std::move(installation), std::move(writer),
+  auto store = std::make_unique<SqliteStore>(std::move(lock), state_dir, std::move(installation), std::move(writer),
                                              std::move(reader), std::move(checkpointer));
   MAYFLY_RETURN_IF_ERROR(store->Check());
   return store;

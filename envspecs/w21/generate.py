@@ -51,19 +51,20 @@ def command(variant, name, ms):
     return f"./workload {deaf}{words}tcp 8080"
 
 
-def envspec(variant):
+def envspec(variant, mark=None):
     lines = [f"# Written by generate.py: {VARIANTS[variant]}.", f"name: {variant}", "types:",
              "  w21: {port: 8080, health: {tcp: true, within: %s}, stop: {grace: 1s}}"
              % ("2s" if variant == "w21-fail" else "60s"), "services:"]
     for name, ms, needs in services():
         lines += [f"  - name: {name}", "    type: w21", f"    run: {command(variant, name, ms)}"]
         lines += [f"    needs: [{', '.join(needs)}]"] if needs else []
+        lines += [f"    env: {{W21: {mark}/{name}}}"] if mark else []
     return "\n".join(lines) + "\n"
 
 
-def write(variant, folder, workload):
+def write(variant, folder, workload, mark=None):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "envspec.yml").write_text(envspec(variant))
+    (folder / "envspec.yml").write_text(envspec(variant, mark))
     shutil.copy(workload, folder / "workload")
 
 

@@ -7,6 +7,7 @@
 //   accept PORT         listens, waits for one connection, closes both
 //   exit CODE           crash (SIGSEGV)                    abort           ignore-term
 //   say TEXT            err TEXT                           print MIB       that many MiB of lines on stdout
+//   stamp               says what CLOCK_MONOTONIC is, in nanoseconds
 //   tick N MS           N lines, MS apart                  escapes         what a terminal would obey
 //   notify TEXT         one datagram to $NOTIFY_SOCKET     env NAME        id
 //   connect HOST:PORT, connect-unix PATH|@NAME, read FILE, write FILE TEXT: say what came of it; exit 1 on failure
@@ -360,6 +361,12 @@ static void identify(void) {
   say(1, text);
 }
 
+static void stamp(void) {
+  char text[64];
+  snprintf(text, sizeof text, "stamp %lld", (long long)now_ns(CLOCK_MONOTONIC));
+  say(1, text);
+}
+
 static void print_env(const char* name) {
   char text[4096];
   const char* value = getenv(name);
@@ -385,6 +392,7 @@ static int step(char** argv) {
   if (is(s, "crash")) return raise(SIGSEGV), 1;
   if (is(s, "abort")) abort();
   if (is(s, "id")) return identify(), 1;
+  if (is(s, "stamp")) return stamp(), 1;
   if (is(s, "escapes"))
     return say(1,
                "\033[2J\033[31mred\033]0;title\007\r\b\x9b"

@@ -1,0 +1,64 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/outcome.h"
+#include "client/cli/output.h"
+#include "client/cli/verbs.h"
+#include "mayfly/base/text.h"
+
+namespace mayfly {
+namespace {
+
+bool IsUp(v1::Environment::State state) {
+  return state != v1::Environment::CREATING && state != v1::Environment::UPDATING && state != v1::Environment::TESTING;
+}
+
+ExitCode Arrived(Session& session, ProvisionerClient& client, const std::string& name, const FollowResult& result) {
+  const Progress& progress = result.progress;
+  if (progress.state() != v1::Environment::ACTIVE) {
+    TellFailure(session, progress.cause(), name);
+    if (progress.state() == v1::Environment::FAILED) {
+      session.console().Error(absl::StrCat("  it is kept for a look; remove it: mayfly down ", EscapeLine(name)));
+    }
+    const ExitCode code = ExitCodeFor(progress.verdict(), progress.cause(), progress.state());
+    return code == kExitOk ? kExitEnvironment : code;
+  }
+  const int services = progress.Count(v1::Node::READY, v1::Node::SERVICE);
+  session.console().Note(absl::StrCat(EscapeLine(name), " is up: ", services, services == 1 ? " service" : " services",
+                                      " ready, environment ACTIVE after ", HumanDuration(progress.active_after())));
+  v1::GetEnvironmentRequest get;
+  get.set_name(name);
+  const auto environment = client.GetEnvironment(get);
+  if (!environment.ok()) return session.Fail(environment.status());
+  return PrintEnvironment(session, *environment, /*brief=*/true);
+}
+
+}  // namespace
+
+ExitCode VerbUp(Session& session) {
+  auto request = CreateRequestFor(session);
+  if (!request.ok()) return session.Fail(request.status());
+  request->set_keep(v1::CreateEnvironmentRequest::ALWAYS);
+  request->set_allow_update(true);
+  const auto client = session.Connect();
+  if (!client.ok()) return session.Fail(client.status());
+  const absl::Time deadline = DeadlineFor(session.options());
+  const auto environment = (*client)->CreateEnvironment(*request);
+  if (!environment.ok()) return session.Fail(environment.status());
+  if (session.options().no_wait) return PrintEnvironment(session, *environment, /*brief=*/true);
+
+  FollowRequest follow;
+  follow.name = environment->name();
+  follow.uid = environment->uid();
+  // An environment that was there already has a past that is not news. What is new begins with CREATING.
+  const bool existed = environment->state() != v1::Environment::CREATING;
+  follow.told_until = existed ? environment->last_sequence() : 0;
+  follow.deadline = deadline;
+  follow.done = [](const Progress& progress) { return IsUp(progress.state()); };
+  const FollowResult result = Follow(session, **client, follow);
+  if (result.end == FollowEnd::kDone) return Arrived(session, **client, follow.name, result);
+  // Interrupting an update must not take away what was there before it.
+  return EndEarly(session, **client, follow, result, Undo{.removes = !existed});
+}
+
+}  // namespace mayfly

@@ -1,0 +1,237 @@
+#include "server/api/environment_service.h"
+
+#include <unistd.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/status.h"
+#include "mayfly/base/version.h"
+#include "server/api/convert.h"
+#include "server/api/grpc_status.h"
+#include "server/api/validate.h"
+#include "server/api/watch_stream.h"
+#include "server/obs/log.h"
+
+namespace mayfly::api {
+namespace {
+
+using grpc::ServerUnaryReactor;
+
+ServerUnaryReactor* Reject(grpc::CallbackServerContext* context, const absl::Status& status) {
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+// A stream that ends before it began.
+template <typename Base>
+class Rejected final : public Base {
+ public:
+  explicit Rejected(const absl::Status& status) { this->Finish(ToGrpc(status)); }
+  void OnDone() override { delete this; }
+};
+
+void AttachDiagnostics(grpc::CallbackServerContext* context, const Diagnostics& diagnostics) {
+  if (diagnostics.empty()) return;
+  context->AddTrailingMetadata(kDiagnosticsKey, ShortDiagnostics(diagnostics).SerializeAsString());
+}
+
+}  // namespace
+
+// Access first: what is wrong with a request is no business of strangers.
+#define MAYFLY_ADMIT(caller, method, validation)                         \
+  const absl::StatusOr<Caller> caller = policy_.Check(method, *context); \
+  if (!caller.ok()) return Reject(context, caller.status());             \
+  if (const absl::Status valid = (validation); !valid.ok()) return Reject(context, valid)
+
+void EnvironmentService::StopStreams() {
+  watches_.Stop();
+  logs_.Stop();
+}
+
+Provisioner::Done EnvironmentService::Answer(ServerUnaryReactor* reactor, v1::Environment* response) {
+  return [reactor, response](absl::StatusOr<EnvironmentViewRef> view) {
+    if (view.ok()) *response = ToProto(**view, Nodes::kWith);
+    reactor->Finish(ToGrpc(view.status()));
+  };
+}
+
+ServerUnaryReactor* EnvironmentService::CreateEnvironment(Context* context, const v1::CreateEnvironmentRequest* request,
+                                                          v1::Environment* response) {
+  MAYFLY_ADMIT(caller, "CreateEnvironment", Validate(*request));
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const CreateOptions options{.validate_only = request->validate_only(), .allow_update = request->allow_update()};
+  context_.provisioner->Create(FromProto(*request, caller->name), options,
+                               [context, reactor, response](const CreateOutcome& outcome) {
+                                 if (outcome.environment) *response = ToProto(*outcome.environment, Nodes::kWith);
+                                 AttachDiagnostics(context, outcome.diagnostics);
+                                 reactor->Finish(ToGrpc(outcome.status));
+                               });
+  return reactor;
+}
+
+ServerUnaryReactor* EnvironmentService::GetEnvironment(Context* context, const grpc::ByteBuffer* raw,
+                                                       grpc::ByteBuffer* response) {
+  MAYFLY_ADMIT(caller, "GetEnvironment", absl::OkStatus());
+  const absl::StatusOr<v1::GetEnvironmentRequest> request = ParseRaw<v1::GetEnvironmentRequest>(*raw);
+  if (!request.ok()) return Reject(context, request.status());
+  if (const absl::Status valid = ValidateName(request->name()); !valid.ok()) return Reject(context, valid);
+  const absl::StatusOr<EnvironmentViewRef> view = context_.provisioner->Get(request->name());
+  if (!view.ok()) return Reject(context, view.status());
+  const grpc::Slice slice = views_.Get(*view);
+  *response = grpc::ByteBuffer(&slice, 1);
+  return Reject(context, absl::OkStatus());
+}
+
+ServerUnaryReactor* EnvironmentService::ListEnvironments(Context* context, const v1::ListEnvironmentsRequest* request,
+                                                         v1::ListEnvironmentsResponse* response) {
+  MAYFLY_ADMIT(caller, "ListEnvironments", absl::OkStatus());
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  context_.worker->Post([this, reactor, request, response] {
+    const auto list = [&]() -> absl::Status {
+      MAYFLY_ASSIGN_OR_RETURN(const ParsedFilter parsed, ParseFilter(*request));
+      MAYFLY_ASSIGN_OR_RETURN(const int page_size, PageSize(*request));
+      MAYFLY_ASSIGN_OR_RETURN(const Provisioner::ViewPage page,
+                              context_.provisioner->List(parsed.filter, page_size, request->page_token()));
+      for (const EnvironmentViewRef& view : page.environments) {
+        if (!parsed.exact_name.empty() && view->record.name != parsed.exact_name) continue;
+        *response->add_environments() = ToProto(*view, Nodes::kWithout);
+      }
+      response->set_next_page_token(page.next_page_token);
+      return absl::OkStatus();
+    };
+    reactor->Finish(ToGrpc(list()));
+  });
+  return reactor;
+}
+
+ServerUnaryReactor* EnvironmentService::UpdateEnvironment(Context* context, const v1::UpdateEnvironmentRequest* request,
+                                                          v1::Environment* response) {
+  MAYFLY_ADMIT(caller, "UpdateEnvironment", absl::OkStatus());
+  absl::StatusOr<Provisioner::UpdateOptions> options = ParseUpdate(*request);
+  if (!options.ok()) return Reject(context, options.status());
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  context_.provisioner->Update(request->environment().name(), *std::move(options), Answer(reactor, response));
+  return reactor;
+}
+
+ServerUnaryReactor* EnvironmentService::DeleteEnvironment(Context* context, const v1::DeleteEnvironmentRequest* request,
+                                                          v1::Environment* response) {
+  MAYFLY_ADMIT(caller, "DeleteEnvironment", Validate(*request));
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  context_.provisioner->Delete(request->name(),
+                               {.etag = request->etag(), .uid = request->uid(), .graceful = request->graceful()},
+                               Answer(reactor, response));
+  return reactor;
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* EnvironmentService::WatchEnvironment(Context* context,
+                                                                                 const grpc::ByteBuffer* raw) {
+  const auto admit = [&]() -> absl::StatusOr<v1::WatchEnvironmentRequest> {
+    MAYFLY_RETURN_IF_ERROR(policy_.Check("WatchEnvironment", *context).status());
+    MAYFLY_ASSIGN_OR_RETURN(v1::WatchEnvironmentRequest request, ParseRaw<v1::WatchEnvironmentRequest>(*raw));
+    MAYFLY_RETURN_IF_ERROR(Validate(request));
+    return request;
+  };
+  absl::StatusOr<v1::WatchEnvironmentRequest> request = admit();
+  if (!request.ok()) return new Rejected<grpc::ServerWriteReactor<grpc::ByteBuffer>>(request.status());
+  return WatchStream::Start(*std::move(request), context_.provisioner, &watches_);
+}
+
+grpc::ServerWriteReactor<v1::StreamLogsResponse>* EnvironmentService::StreamLogs(Context*,
+                                                                                 const v1::StreamLogsRequest*) {
+  return new Rejected<grpc::ServerWriteReactor<v1::StreamLogsResponse>>(absl::UnimplementedError("not yet"));
+}
+
+ServerUnaryReactor* EnvironmentService::PlanEnvironment(Context* context, const v1::PlanEnvironmentRequest* request,
+                                                        v1::PlanEnvironmentResponse* response) {
+  MAYFLY_ADMIT(caller, "PlanEnvironment", Annotate(Validate(request->request()), "request"));
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  context_.provisioner->MakePlan(FromProto(request->request(), caller->name),
+                                 [context, reactor, response](const PlanOutcome& outcome) {
+                                   if (outcome.status.ok()) {
+                                     *response = ToProto(outcome.plan, outcome.diagnostics);
+                                   } else {
+                                     AttachDiagnostics(context, outcome.diagnostics);
+                                   }
+                                   reactor->Finish(ToGrpc(outcome.status));
+                                 });
+  return reactor;
+}
+
+ServerUnaryReactor* EnvironmentService::RunTests(Context* context, const v1::RunTestsRequest* request,
+                                                 v1::Environment* response) {
+  MAYFLY_ADMIT(caller, "RunTests", Validate(*request));
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  context_.provisioner->RunTests(request->name(), {request->tests().begin(), request->tests().end()},
+                                 Answer(reactor, response));
+  return reactor;
+}
+
+ServerUnaryReactor* EnvironmentService::RestartServices(Context* context, const v1::RestartServicesRequest* request,
+                                                        v1::Environment* response) {
+  MAYFLY_ADMIT(caller, "RestartServices", Validate(*request));
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  context_.provisioner->Restart(request->name(), {request->services().begin(), request->services().end()},
+                                Answer(reactor, response));
+  return reactor;
+}
+
+ServerUnaryReactor* EnvironmentService::GetReport(Context* context, const v1::GetReportRequest* request,
+                                                  v1::GetReportResponse*) {
+  MAYFLY_ADMIT(caller, "GetReport", Validate(*request));
+  return Reject(context, absl::UnimplementedError("not yet"));
+}
+
+grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* EnvironmentService::Exec(Context*) {
+  return new Rejected<grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>>(absl::UnimplementedError("not yet"));
+}
+
+grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>* EnvironmentService::PortForward(Context*) {
+  return new Rejected<grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>>(
+      absl::UnimplementedError("not yet"));
+}
+
+ServerUnaryReactor* EnvironmentService::GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
+                                                      v1::ServerInfo* response) {
+  MAYFLY_ADMIT(caller, "GetServerInfo", absl::OkStatus());
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  context_.worker->Post([this, reactor, request, response] {
+    const Capabilities capabilities = context_.engine->Describe();
+    response->set_version(std::string(Version()));
+    response->set_installation(context_.installation);
+    response->set_pid(getpid());
+    *response->mutable_start_time() = ToProto(context_.start_time);
+    response->set_engine(capabilities.engine);
+    response->set_usable(capabilities.usable);
+    if (request->check_host()) {
+      for (const CapabilityCheck& check : capabilities.checks) *response->add_checks() = ToProto(check);
+    }
+    response->set_environments(context_.provisioner->live());
+    response->set_state_dir(context_.state_dir);
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
+ServerUnaryReactor* EnvironmentService::StopServer(Context* context, const v1::StopServerRequest* request,
+                                                   v1::StopServerResponse*) {
+  MAYFLY_ADMIT(caller, "StopServer", absl::OkStatus());
+  const int live = context_.provisioner->live();
+  if (live > 0 && !request->force()) {
+    return Reject(context, absl::FailedPreconditionError(absl::StrCat(
+                               live, live == 1 ? " environment is" : " environments are",
+                               " alive; take them down first, or stop with force: they live on and the next server "
+                               "adopts them")));
+  }
+  LogInfo("stop asked for", {{"caller", caller->name}, {"force", request->force()}});
+  ServerUnaryReactor* const reactor = Reject(context, absl::OkStatus());
+  context_.stop();
+  return reactor;
+}
+
+#undef MAYFLY_ADMIT
+
+}  // namespace mayfly::api

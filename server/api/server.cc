@@ -1,0 +1,149 @@
+#include "server/api/server.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "mayfly/base/status.h"
+#include "server/obs/log.h"
+
+namespace mayfly::api {
+namespace {
+
+using ExternalAcceptor = grpc::experimental::ExternalConnectionAcceptor;
+
+absl::StatusOr<std::string> ReadFile(absl::string_view flag, const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream content;
+  content << file.rdbuf();
+  if (!file) return absl::FailedPreconditionError(absl::StrCat("cannot read ", path, " of ", flag));
+  return content.str();
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> TcpCredentials(const ServerOptions& options) {
+  if (options.tls_cert.empty()) return grpc::InsecureServerCredentials();
+  MAYFLY_ASSIGN_OR_RETURN(const std::string cert, ReadFile("--tls-cert", options.tls_cert));
+  MAYFLY_ASSIGN_OR_RETURN(const std::string key, ReadFile("--tls-key", options.tls_key));
+  grpc::SslServerCredentialsOptions tls(options.tls_client_ca.empty()
+                                            ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                                            : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  if (!options.tls_client_ca.empty()) {
+    MAYFLY_ASSIGN_OR_RETURN(tls.pem_root_certs, ReadFile("--tls-client-ca", options.tls_client_ca));
+  }
+  tls.pem_key_cert_pairs.push_back({key, cert});
+  return grpc::SslServerCredentials(tls);
+}
+
+Acceptor::Handler HandOverTo(std::shared_ptr<ExternalAcceptor> target) {
+  return [target = std::move(target)](int fd) {
+    ExternalAcceptor::NewConnectionParameters connection;
+    connection.fd = fd;
+    target->HandleNewConnection(&connection);
+  };
+}
+
+void Tune(grpc::ServerBuilder& builder) {
+  // Clients that watch for hours ping every 30 s; gRPC's own minimum of five minutes would throw them out.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // A connection that says nothing must not hold a descriptor for the two minutes that are the default.
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 10 * 60 * 1000);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+}
+
+}  // namespace
+
+absl::Status CheckListenSafety(const ServerOptions& options) {
+  if (!options.listen) return absl::OkStatus();
+  if (options.tls_cert.empty() != options.tls_key.empty()) {
+    return absl::FailedPreconditionError("--tls-cert and --tls-key belong together: give both");
+  }
+  if (!options.tls_client_ca.empty() && options.tls_cert.empty()) {
+    return absl::FailedPreconditionError("--tls-client-ca needs --tls-cert and --tls-key");
+  }
+  if (!options.listen->loopback && (options.tls_cert.empty() || options.tls_client_ca.empty())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--listen on ", options.listen->host.empty() ? "every address" : options.listen->host,
+                     " is reachable from other machines: give --tls-cert, --tls-key and --tls-client-ca, or listen on "
+                     "127.0.0.1"));
+  }
+  if (options.tls_client_ca.empty() && !options.has_tokens) {
+    return absl::FailedPreconditionError(
+        "every user of this machine can connect to --listen on loopback: give --token-file (or --tls-cert, --tls-key "
+        "and --tls-client-ca)");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions& options, ServiceContext context,
+                                                            AccessPolicy policy) {
+  MAYFLY_RETURN_IF_ERROR(CheckListenSafety(options));
+  static const bool plugins = [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    return true;
+  }();
+  static_cast<void>(plugins);
+  // The plugin list is global to the process: added once, for servers that want it.
+  static bool reflection_added = false;
+  if (options.reflection && !reflection_added) {
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    reflection_added = true;
+  }
+  std::unique_ptr<ApiServer> server(new ApiServer(options.stop_grace));
+  server->acceptor_ = std::make_unique<Acceptor>(Acceptor::Options{.max_connections = options.max_connections});
+  server->service_ = std::make_unique<EnvironmentService>(std::move(context), std::move(policy));
+  grpc::ServerBuilder builder;
+  Tune(builder);
+  builder.RegisterService(server->service_.get());
+  MAYFLY_RETURN_IF_ERROR(server->Listen(options, builder));
+  server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr) return absl::InternalError("the gRPC server does not start; is a TLS file broken?");
+  server->acceptor_->Start();
+  return server;
+}
+
+absl::Status ApiServer::Listen(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  constexpr auto kFromFd = grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD;
+  if (options.listen) {
+    MAYFLY_ASSIGN_OR_RETURN(auto credentials, TcpCredentials(options));
+    MAYFLY_ASSIGN_OR_RETURN(TcpListener listener, ListenTcp(*options.listen));
+    tcp_port_ = listener.port;
+    acceptor_->Add(std::move(listener.fd), Acceptor::Peers::kAnyone,
+                   HandOverTo(builder.experimental().AddExternalConnectionAcceptor(kFromFd, credentials)));
+  }
+  if (!options.socket_path.empty()) {
+    MAYFLY_ASSIGN_OR_RETURN(UniqueFd listener, ListenUnix(options.socket_path));
+    socket_path_ = options.socket_path;
+    acceptor_->Add(
+        std::move(listener), Acceptor::Peers::kOwnUser,
+        HandOverTo(builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc::InsecureServerCredentials())));
+  }
+  return absl::OkStatus();
+}
+
+ApiServer::~ApiServer() {
+  Stop();
+}
+
+void ApiServer::Stop() {
+  if (std::exchange(stopped_, true)) return;
+  // First, so that a client that comes now finds no server rather than one that does not answer.
+  if (!socket_path_.empty()) unlink(socket_path_.c_str());
+  acceptor_->Stop();
+  service_->StopStreams();
+  if (server_ == nullptr) return;
+  server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(stop_grace_));
+  server_->Wait();
+}
+
+}  // namespace mayfly::api

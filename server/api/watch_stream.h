@@ -1,0 +1,63 @@
+// One WatchEnvironment call: pulls from the event hub at the pace of its client.
+//
+// At most one write is under way, of at most kBatch events whose bytes are shared with all other watchers; a client
+// that does not read keeps that one write waiting and nothing else.
+#ifndef MAYFLY_SERVER_API_WATCH_STREAM_H_
+#define MAYFLY_SERVER_API_WATCH_STREAM_H_
+
+#include <atomic>
+#include <memory>
+
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "mayfly/v1/environment_service.pb.h"
+#include "server/api/stream_pump.h"
+#include "server/run/event_hub.h"
+#include "server/run/provisioner.h"
+
+namespace mayfly::api {
+
+class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                          public PumpedStream,
+                          public std::enable_shared_from_this<WatchStream> {
+ public:
+  // `request` has been validated. Neither pointer is owned. Lives until gRPC is done with it.
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(v1::WatchEnvironmentRequest request,
+                                                           Provisioner* provisioner, StreamPump* pump);
+
+  WatchStream(v1::WatchEnvironmentRequest request, Provisioner* provisioner, StreamPump* pump)
+      : request_(std::move(request)), provisioner_(provisioner), pump_(pump) {}
+
+  void Turn(bool stopping) override;
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  static constexpr int kBatch = 32;
+
+  absl::Status Subscribe();
+  void WriteNext();
+  // Whether this event settles the environment for until_settled.
+  bool Settles(const Event& event) const;
+  void End(const grpc::Status& status);
+
+  const v1::WatchEnvironmentRequest request_;
+  Provisioner* const provisioner_;
+  StreamPump* const pump_;
+  std::atomic<bool> write_done_{false};
+  std::atomic<bool> broken_{false};  // Cancelled, or a write failed.
+
+  // Of the pump.
+  EnvironmentViewRef start_;
+  std::unique_ptr<EventSubscription> events_;
+  grpc::ByteBuffer buffer_;  // What is being written.
+  bool writing_ = false;
+  bool settled_ = false;  // The event that settles it has been written.
+  bool ended_ = false;
+};
+
+}  // namespace mayfly::api
+
+#endif  // MAYFLY_SERVER_API_WATCH_STREAM_H_

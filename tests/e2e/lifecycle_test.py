@@ -89,8 +89,8 @@ class Lifecycle:
 
     def test_an_unknown_environment_is_6(self):
         self.up()
-        for verb in ("get", "logs", "report", "extend"):
-            self.assertEqual(self.mayfly(verb, "--name", "nobody").code, 6, verb)
+        for verb in (["get"], ["logs"], ["report"], ["extend", "--ttl", "1h"], ["down"]):
+            self.assertEqual(self.mayfly(*verb, "--name", "nobody").code, 6, verb)
 
     def test_an_unreachable_server_is_8(self):
         done = self.mayfly("list", "--server", f"unix:{self.world.folder}/nothing.sock")
@@ -179,7 +179,7 @@ class Lifecycle:
 
     def test_a_port_is_forwarded(self):
         self.up()
-        client = self.world.start(BIN / "mayfly", "port-forward", "--name", "pair", "back", "8080")
+        client = self.world.start(BIN / "mayfly", "port-forward", "--name", "pair", "back", "0:8080")
         line = client.stdout.readline() or client.stderr.readline()
         self.assertIn("127.0.0.1:", line)
         port = int(line.split("127.0.0.1:")[1].split()[0].rstrip("."))

@@ -60,6 +60,7 @@ struct JobSpec {
 struct ServiceSpec {
   std::string name;
   std::string type;    // Built in: http, grpc, worker, job, postgres, redis; or one of envspec.yml's `types`.
+  std::string base;    // The built-in type at the bottom of `type`; empty when there is none.
   bool one_shot = false;  // A job: it must exit 0, and READY is never reached, only COMPLETED.
   std::string folder;  // Absolute folder of its service.yml.
   std::string image;

@@ -1,0 +1,368 @@
+#include "server/spec/shape_check.h"
+
+#include <cmath>
+
+#include "absl/algorithm/container.h"
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "mayfly/base/text.h"
+#include "server/spec/scalars.h"
+
+namespace mayfly {
+namespace {
+
+std::string Trimmed(double number) { return absl::StrCat(number); }
+
+absl::Status CheckNode(absl::string_view text) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(text, '.');
+  if (parts.size() > 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is neither a service nor <service>.<job>"));
+  }
+  for (const absl::string_view part : parts) {
+    if (absl::Status status = CheckName(part); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOutput(absl::string_view text) {
+  for (const char* word : {"host", "port", "address"}) {
+    if (text == word) return absl::InvalidArgumentError(absl::StrCat("'", text, "' is what every service has anyway: write another name"));
+  }
+  const bool good = !text.empty() && absl::ascii_isalpha(text[0]) &&
+                    absl::c_all_of(text, [](char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-'; });
+  if (good) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is not an output's name: a letter, then letters, digits, '_' and '-'"));
+}
+
+absl::Status CheckInRange(const Shape& shape, double value, absl::string_view text) {
+  if (value >= shape.min && value <= shape.max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(EscapeLine(text.substr(0, 40)), " is out of range: write ", Trimmed(shape.min), " to ", Trimmed(shape.max)));
+}
+
+absl::Status CheckWord(const Shape& shape, const std::string& text) {
+  if (absl::c_linear_search(shape.words, text)) return absl::OkStatus();
+  const std::string near = Nearest(text, shape.words);
+  return absl::InvalidArgumentError(absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is not known here: write ",
+                                                 near.empty() ? absl::StrJoin(shape.words, " or ") : near));
+}
+
+absl::Status CheckPlainText(const std::string& text) {
+  if (text.empty()) return absl::InvalidArgumentError("the text is empty");
+  if (absl::StrContains(text, "${")) return absl::InvalidArgumentError("references (${...}) are not resolved here");
+  if (absl::StrContains(text, "\n")) return absl::InvalidArgumentError("only one line is allowed here");
+  if (text.size() > 4096) return absl::InvalidArgumentError("longer than 4096 characters");
+  return absl::OkStatus();
+}
+
+// The text of one scalar, whatever the quotes.
+absl::Status CheckText(const Shape& shape, const std::string& text) {
+  switch (shape.form) {
+    case Form::kName:
+      return CheckName(text);
+    case Form::kNode:
+      return CheckNode(text);
+    case Form::kVariable:
+      return CheckVariable(text);
+    case Form::kOutput:
+      return CheckOutput(text);
+    case Form::kBool:
+      return ParseBool(text).status();
+    case Form::kInt: {
+      const auto number = ParseInt(text);
+      return number.ok() ? CheckInRange(shape, static_cast<double>(*number), text) : number.status();
+    }
+    case Form::kNumber: {
+      const auto number = ParseNumber(text);
+      return number.ok() ? CheckInRange(shape, *number, text) : number.status();
+    }
+    case Form::kDuration:
+      return ParseDuration(text).status();
+    case Form::kSize:
+      return ParseSize(text).status();
+    case Form::kMode:
+      return ParseMode(text).status();
+    case Form::kRegex:
+      return CheckRegex(text);
+    case Form::kSignal:
+      return ParseSignal(text).status();
+    case Form::kWord:
+      return CheckWord(shape, text);
+    case Form::kHttpPath:
+      if (absl::StartsWith(text, "/") && !absl::StrContains(text, " ")) return CheckPlainText(text);
+      return absl::InvalidArgumentError(absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is not a path: write /", EscapeLine(text.substr(0, 80))));
+    case Form::kInnerPath:
+      return CheckInnerPath(text);
+    case Form::kGrpcService:
+      return text.empty() ? absl::OkStatus() : CheckPlainText(text);
+    case Form::kHostPort:
+      return CheckHostPort(text);
+    case Form::kText:
+    case Form::kPath:
+      return CheckPlainText(text);
+    default:
+      return absl::OkStatus();
+  }
+}
+
+bool IsTextual(Form form) { return form == Form::kText || form == Form::kTemplate || form == Form::kPath; }
+
+YamlValue::Kind KindOf(const Shape& shape) {
+  switch (shape.form) {
+    case Form::kList:
+      return YamlValue::Kind::kList;
+    case Form::kMap:
+    case Form::kTable:
+      return YamlValue::Kind::kMap;
+    default:
+      return YamlValue::Kind::kScalar;
+  }
+}
+
+class Checker {
+ public:
+  explicit Checker(Sink& sink) : sink_(sink) {}
+
+  void Check(const Shape& shape, const YamlValue& value, const std::string& what) {
+    if (value.IsNull()) {
+      sink_.Error(value.Pos(), absl::StrCat(what, " has no value"),
+                  absl::StrCat("write ", Expected(shape),
+                               shape.form == Form::kTemplate ? "; \"\" is an empty one" : ", or leave the key out"));
+      return;
+    }
+    switch (shape.form) {
+      case Form::kEither:
+        if (const Shape& chosen = Chosen(shape, value); chosen.form == Form::kCommand || value.kind == KindOf(chosen)) {
+          Check(chosen, value, what);
+        } else {
+          Is(KindOf(chosen), shape, value, what);
+        }
+        return;
+      case Form::kTable:
+        if (Is(YamlValue::Kind::kMap, shape, value, what) && !shape.deferred) Keys(*shape.table, value);
+        return;
+      case Form::kMap:
+        if (Is(YamlValue::Kind::kMap, shape, value, what)) Map(shape, value);
+        return;
+      case Form::kList:
+        if (Is(YamlValue::Kind::kList, shape, value, what)) List(shape, value, what);
+        return;
+      case Form::kCommand:
+        Command(shape, value, what);
+        return;
+      default:
+        if (Is(YamlValue::Kind::kScalar, shape, value, what)) Scalar(shape, value);
+    }
+  }
+
+  void Required(const Shape& shape, const YamlValue& value) {
+    if (shape.form == Form::kEither) {
+      Required(Chosen(shape, value), value);
+    } else if (shape.form == Form::kList && value.IsList()) {
+      for (const YamlRef& item : value.items) Required(*shape.item, *item);
+    } else if (shape.form == Form::kMap && value.IsMap()) {
+      for (const YamlEntry& entry : value.entries) Required(*shape.item, *entry.value);
+    } else if (shape.form == Form::kTable && value.IsMap() && !shape.deferred) {
+      for (const FieldInfo& field : shape.table->fields()) {
+        const YamlValue* found = value.Find(field.key);
+        if (found != nullptr) Required(field.shape, *found);
+        if (found != nullptr || !field.required) continue;
+        sink_.Error(value.Pos(), absl::StrCat("the ", shape.table->name(), " has no '", field.key, "'"),
+                    absl::StrCat("write ", field.key, ": ", field.example));
+      }
+    }
+  }
+
+ private:
+  void Keys(const TableInfo& table, const YamlValue& map) {
+    const size_t before = sink_.size();
+    for (const YamlEntry& entry : map.entries) {
+      const FieldInfo* field = table.Find(entry.key);
+      if (field == nullptr) {
+        UnknownKey(table, map, entry);
+      } else {
+        Check(field->shape, *entry.value, absl::StrCat("'", entry.key, "'"));
+      }
+    }
+    if (table.rule() && sink_.size() == before) table.rule()(map, sink_);
+  }
+
+  bool Is(YamlValue::Kind kind, const Shape& shape, const YamlValue& value, const std::string& what) {
+    if (value.kind == kind) return true;
+    sink_.Error(value.Pos(), absl::StrCat(what, " must be ", Expected(shape), ", not ", DescribeKind(value)), HintForKind(shape, value));
+    return false;
+  }
+
+  static std::string HintForKind(const Shape& shape, const YamlValue& value) {
+    if (shape.form == Form::kList && value.IsScalar()) return absl::StrCat("write [", FlowText(value), "]");
+    if (shape.form == Form::kMap && value.IsList()) return "write key: value in each line, without '- '";
+    if (shape.form == Form::kList && value.IsMap()) return "write '- ' before each entry, or [a, b]";
+    return "";
+  }
+
+  void UnknownKey(const TableInfo& table, const YamlValue& map, const YamlEntry& entry) {
+    std::vector<std::string> free;
+    std::string meant;
+    for (const FieldInfo& field : table.fields()) {
+      if (absl::c_linear_search(field.mistaken, entry.key)) meant = field.key;
+      if (map.Find(field.key) == nullptr) free.push_back(field.key);
+    }
+    if (meant.empty()) meant = Nearest(entry.key, free);
+    const SourcePos pos = {map.file == nullptr ? "" : map.file->name, entry.line, entry.column};
+    const bool few = table.fields().size() <= 8;
+    sink_.Error(pos, absl::StrCat("unknown key '", EscapeLine(absl::string_view(entry.key).substr(0, 60)), "' in the ", table.name()),
+                !meant.empty() ? absl::StrCat("did you mean '", meant, "'?")
+                : few          ? absl::StrCat("there are ", absl::StrJoin(table.fields(), ", ", [](std::string* out, const FieldInfo& f) {
+                                              out->append(f.key);
+                                            }))
+                               : "`mayfly schema` and docs/envspec.md list all keys");
+  }
+
+  void Map(const Shape& shape, const YamlValue& map) {
+    for (const YamlEntry& entry : map.entries) {
+      const SourcePos pos = {map.file == nullptr ? "" : map.file->name, entry.line, entry.column};
+      if (absl::Status status = CheckText(Of(shape.key), entry.key); !status.ok()) ErrorWithHint(pos, status.message(), sink_);
+      Check(*shape.item, *entry.value, absl::StrCat("'", EscapeLine(absl::string_view(entry.key).substr(0, 60)), "'"));
+    }
+  }
+
+  void List(const Shape& shape, const YamlValue& list, const std::string& what) {
+    for (const YamlRef& item : list.items) Check(*shape.item, *item, absl::StrCat("an entry of ", what));
+  }
+
+  void Command(const Shape& shape, const YamlValue& value, const std::string& what) {
+    if (value.IsScalar()) {
+      const CommandWords split = SplitCommand(value.text);
+      if (!split.error.empty()) sink_.Error(LocateInScalar(value, split.at), split.error, split.hint);
+      return;
+    }
+    if (!Is(YamlValue::Kind::kList, shape, value, what)) return;
+    if (value.items.empty()) sink_.Error(value.Pos(), absl::StrCat(what, " is an empty list"), "write the program and its arguments");
+    List(ListOf(Of(Form::kTemplate)), value, what);
+    if (!value.items.empty() && value.items[0]->IsScalar() && absl::StrContains(value.items[0]->text, " ")) {
+      sink_.Warning(value.items[0]->Pos(), absl::StrCat("the program's name '", EscapeLine(value.items[0]->text.substr(0, 60)), "' has a space in it"),
+                    "one word to an entry: [a, b]; or write the command as one text without [ ]");
+    }
+  }
+
+  void Scalar(const Shape& shape, const YamlValue& value) {
+    if (value.plain && IsTextual(shape.form)) {
+      if (const std::string why = AmbiguousPlain(value); !why.empty()) {
+        sink_.Error(value.Pos(), absl::StrCat("'", value.text, "' without quotes ", why), absl::StrCat("write \"", value.text, "\""));
+        return;
+      }
+    }
+    if (value.plain && shape.form == Form::kMode) {
+      sink_.Error(value.Pos(), absl::StrCat("'", EscapeLine(value.text.substr(0, 40)), "' without quotes is octal to some YAML readers and decimal to others"),
+                  absl::StrCat("write \"", EscapeLine(value.text.substr(0, 40)), "\""));
+      return;
+    }
+    if (absl::Status status = CheckText(shape, value.text); !status.ok()) ErrorWithHint(value.Pos(), status.message(), sink_);
+  }
+
+  Sink& sink_;
+};
+
+std::string Plural(Form form) {
+  switch (form) {
+    case Form::kName:
+      return "names";
+    case Form::kNode:
+      return "services";
+    case Form::kHostPort:
+      return "host:port";
+    case Form::kInnerPath:
+    case Form::kPath:
+      return "paths";
+    case Form::kTemplate:
+      return "words";
+    default:
+      return "values";
+  }
+}
+
+}  // namespace
+
+std::string Expected(const Shape& shape) {
+  switch (shape.form) {
+    case Form::kBool:
+      return "true or false";
+    case Form::kInt:
+      return absl::StrCat("a whole number from ", Trimmed(shape.min), " to ", Trimmed(shape.max));
+    case Form::kNumber:
+      return absl::StrCat("a number from ", Trimmed(shape.min), " to ", Trimmed(shape.max));
+    case Form::kDuration:
+      return "a duration such as 90s";
+    case Form::kSize:
+      return "a size such as 128Mi";
+    case Form::kMode:
+      return "a file mode such as \"0644\"";
+    case Form::kRegex:
+      return "a regular expression";
+    case Form::kSignal:
+      return "a signal such as TERM";
+    case Form::kWord:
+      return absl::StrJoin(shape.words, " or ");
+    case Form::kHttpPath:
+      return "a path such as /healthz";
+    case Form::kPath:
+    case Form::kInnerPath:
+      return "a path";
+    case Form::kHostPort:
+      return "host:port";
+    case Form::kGrpcService:
+      return "true or the name of a gRPC service";
+    case Form::kName:
+      return "a name";
+    case Form::kNode:
+      return "a service's name";
+    case Form::kCommand:
+      return "a command: a text or a list of words";
+    case Form::kList:
+      return shape.item->form == Form::kEither ? absl::StrCat("a list of ", Plural(shape.item->item->form))
+                                               : absl::StrCat("a list of ", Plural(shape.item->form));
+    case Form::kMap:
+    case Form::kTable:
+      return "a map";
+    case Form::kEither:
+      return absl::StrCat(Expected(*shape.item), ", or ", Expected(*shape.other));
+    default:
+      return "a text";
+  }
+}
+
+void ErrorWithHint(const SourcePos& pos, absl::string_view sentence, Sink& sink) {
+  const size_t split = sentence.rfind(": write ");
+  if (split == absl::string_view::npos) {
+    sink.Error(pos, std::string(sentence));
+    return;
+  }
+  sink.Error(pos, std::string(sentence.substr(0, split)), std::string(sentence.substr(split + 2)));
+}
+
+std::string DidYouMean(absl::string_view word, const std::vector<std::string>& candidates, absl::string_view plural) {
+  const std::string near = Nearest(word, candidates);
+  if (!near.empty()) return absl::StrCat("did you mean '", near, "'?");
+  if (candidates.empty()) return absl::StrCat("there are no ", plural);
+  constexpr size_t kMost = 8;
+  if (candidates.size() > kMost) return "";
+  return absl::StrCat("there ", candidates.size() == 1 ? "is " : "are ", absl::StrJoin(candidates, ", "));
+}
+
+void CheckShape(const Shape& shape, const YamlValue& value, const std::string& what, Sink& sink) {
+  Checker(sink).Check(shape, value, what);
+}
+
+void CheckRequired(const Shape& shape, const YamlValue& value, Sink& sink) { Checker(sink).Required(shape, value); }
+
+const Shape& Chosen(const Shape& either, const YamlValue& value) {
+  const bool list_command = either.item->form == Form::kCommand && value.IsList();
+  return list_command || value.kind == KindOf(*either.item) ? *either.item : *either.other;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,52 @@
+// Finding and reading spec files below one root folder, and nothing outside of it.
+#ifndef MAYFLY_SERVER_SPEC_SPEC_FILES_H_
+#define MAYFLY_SERVER_SPEC_SPEC_FILES_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "server/spec/sink.h"
+
+namespace mayfly {
+
+class SpecFiles {
+ public:
+  // `path` is a folder or a spec file. Problems (missing, empty, unreadable) go to the sink; then main() is empty.
+  SpecFiles(absl::string_view path, Sink& sink);
+
+  const std::string& root() const { return root_; }  // Absolute, symbolic links resolved.
+  const std::string& main() const { return main_; }  // The file to begin with, relative to root.
+  bool main_is_service() const { return main_is_service_; }
+
+  // The text of a file below the root, by its path relative to it; nullptr when there is none or it cannot be read, which
+  // is an error at `wanted` ("" and 0 for the file itself). Symbolic links that lead out of the root, files that are not
+  // ordinary and files over the limit are refused.
+  SourceFileRef Read(const std::string& relative, const SourcePos& wanted, Sink& sink);
+
+  bool Exists(const std::string& relative) const;
+
+  // Folders below the root that match "services/*", relative to it and sorted; hidden ones are left out.
+  std::vector<std::string> Folders(const std::string& pattern) const;
+
+  // How `relative` is shown to the user: behind the path as the user gave it.
+  std::string Shown(const std::string& relative) const;
+
+  // SHA-256 over the paths and texts of all files read so far.
+  std::string Digest() const;
+
+ private:
+  std::string root_;
+  std::string shown_root_;
+  std::string main_;
+  bool main_is_service_ = false;
+  std::map<std::string, SourceFileRef> read_;  // By relative path.
+};
+
+// `folder` and `name` with one '/' between; `name` when `folder` is empty or ".".
+std::string JoinPath(absl::string_view folder, absl::string_view name);
+
+}  // namespace mayfly
+
+#endif  // MAYFLY_SERVER_SPEC_SPEC_FILES_H_

@@ -1,0 +1,181 @@
+#include "server/plan/planner.h"
+
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/spec/catalogue_loader.h"
+#include "tests/support/spec_case.h"
+
+namespace mayfly {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Lt;
+
+constexpr char kShop[] = R"(name: shop
+services:
+  web: {type: http, run: ./web, needs: [cart], env: {SEARCH: "${search.url}"}}
+  cart: {type: http, run: ./cart, needs: [postgres, redis], before: {migrate: ./migrate}}
+  search: {type: grpc, run: ./search}
+  mail: {type: worker, run: ./mail, needs: [redis]}
+  postgres: {type: postgres, run: ./pg}
+  redis: {type: redis, run: redis-server}
+tests:
+  e2e: {run: ./e2e, needs: [web], covers: [cart]}
+  smoke: {run: ./smoke, needs: [mail], covers: [mail]}
+)";
+
+class PlannerTest : public testing::Test {
+ protected:
+  PlanResult Make(absl::string_view spec, const EnvironmentRequest& request) {
+    folder_ = std::make_unique<SpecFolder>(spec);
+    const LoadedCatalogue loaded = LoadCatalogue(folder_->path());
+    EXPECT_EQ(FormatDiagnostics(loaded.diagnostics), "");
+    return MakePlan(loaded.catalogue, request, capabilities_, times_, fingerprint_);
+  }
+
+  static std::vector<std::string> Names(const Plan& plan) {
+    std::vector<std::string> names;
+    for (const PlanNode& node : plan.nodes) names.push_back(node.name);
+    return names;
+  }
+
+  static const PlanNode& At(const PlanResult& result, absl::string_view name) { return result.plan.nodes.at(result.plan.Find(name)); }
+
+  std::string Text(const PlanResult& result) { return folder_->Relative(FormatDiagnostics(result.diagnostics)); }
+
+  std::unique_ptr<SpecFolder> folder_;
+  Capabilities capabilities_ = {"local", true};
+  std::map<std::string, absl::Duration> times_;
+  Fingerprint fingerprint_;
+};
+
+TEST_F(PlannerTest, ChosenServiceBringsWhatItNeedsAndRefersTo) {
+  EnvironmentRequest request;
+  request.services = {"web"};
+  const PlanResult result = Make(kShop, request);
+  EXPECT_THAT(At(result, "web").why, ElementsAre("asked for"));
+  EXPECT_THAT(At(result, "cart").why, ElementsAre("needed by web"));
+  EXPECT_THAT(At(result, "search").why, ElementsAre("referenced by web (env.SEARCH)"));
+  EXPECT_THAT(At(result, "cart.migrate").why, ElementsAre("before cart"));
+  EXPECT_THAT(At(result, "postgres").why, ElementsAre("needed by cart", "needed by cart.migrate"));
+  EXPECT_EQ(result.plan.Find("mail"), -1);
+  EXPECT_EQ(result.plan.Find("e2e"), -1);
+}
+
+TEST_F(PlannerTest, NothingNamedMeansAllServicesAndNoTests) {
+  EXPECT_THAT(Names(Make(kShop, {}).plan), testing::UnorderedElementsAre("web", "cart", "cart.migrate", "search", "mail", "postgres", "redis"));
+}
+
+TEST_F(PlannerTest, AllTestsOfAChosenServiceAreThoseThatCoverIt) {
+  EnvironmentRequest request;
+  request.services = {"cart"};
+  request.all_tests = true;
+  const PlanResult result = Make(kShop, request);
+  EXPECT_THAT(At(result, "e2e").why, ElementsAre("covers cart"));
+  EXPECT_EQ(result.plan.Find("smoke"), -1);
+}
+
+TEST_F(PlannerTest, ReferenceJoinsButDoesNotOrder) {
+  EnvironmentRequest request;
+  request.services = {"web"};
+  const PlanResult result = Make(kShop, request);
+  for (const PlanEdge& edge : At(result, "web").needs) EXPECT_NE(result.plan.nodes[edge.node].name, "search");
+  EXPECT_THAT(At(result, "search").needed_by, IsEmpty());
+}
+
+TEST_F(PlannerTest, WhatANodeNeedsComesBeforeIt) {
+  EnvironmentRequest request;
+  request.all_tests = true;
+  const PlanResult result = Make(kShop, request);
+  for (size_t i = 0; i < result.plan.nodes.size(); ++i) {
+    for (const PlanEdge& edge : result.plan.nodes[i].needs) EXPECT_THAT(edge.node, Lt(static_cast<int>(i)));
+  }
+}
+
+TEST_F(PlannerTest, LongestPathGoesFirst) {
+  times_ = {{"postgres", absl::Seconds(1)}, {"redis", absl::Seconds(3)}, {"cart", absl::Seconds(1)}, {"web", absl::Seconds(1)},
+            {"cart.migrate", absl::Seconds(1)}, {"search", absl::Seconds(2)}};
+  EnvironmentRequest request;
+  request.services = {"web"};
+  const PlanResult result = Make(kShop, request);
+  EXPECT_THAT(Names(result.plan), ElementsAre("redis", "postgres", "cart.migrate", "cart", "search", "web"));
+  EXPECT_EQ(At(result, "redis").priority, absl::Seconds(6));
+  EXPECT_TRUE(At(result, "redis").measured);
+  EXPECT_EQ(result.plan.critical_path, absl::Seconds(6));
+}
+
+TEST_F(PlannerTest, ReferencesAreFilledIn) {
+  EnvironmentRequest request;
+  request.name = "pr-7";
+  request.variables = {{"LEVEL", "debug"}, {"COLOR", "red"}, {"UNDECLARED", "x"}};
+  const PlanResult result = Make(R"(services:
+  web:
+    type: http
+    run: [./web, --to, "${box.address}", "$${HOME}"]
+    env: {URL: "${box.url}/x", ENV: "${env.name}", LEVEL: info, C: "${env.COLOR}", M: "${box.port.metrics}", S: "${self.host}", D: "${box.dsn}"}
+  box: {type: http, run: ./box, ports: {main: 80, metrics: 81}, outputs: {dsn: "at=${self.url}"}}
+)", request);
+  ASSERT_EQ(Text(result), "");
+  const ProcessSpec& web = At(result, "web").process;
+  EXPECT_THAT(web.argv, ElementsAre("./web", "--to", "box:80", "${HOME}"));
+  const std::map<std::string, std::string> expected = {
+      {"URL", "http://box:80/x"}, {"ENV", "pr-7"}, {"LEVEL", "debug"}, {"C", "red"}, {"M", "81"}, {"S", "web"},
+      {"D", "at=http://box:80"}, {"MAYFLY_ENVIRONMENT", "pr-7"}, {"MAYFLY_SERVICE", "web"}};
+  EXPECT_EQ(web.variables, expected);
+}
+
+TEST_F(PlannerTest, UnsetVariableAndMissingSecretAreNamedWithTheirPlace) {
+  const PlanResult result = Make(R"(services:
+  web: {type: http, run: ./web, env: {A: "${env.KEY}"}, secrets: {TOKEN: stripe}}
+)", {});
+  EXPECT_THAT(Text(result), HasSubstr("envspec.yml:2:42: error: ${env.KEY} is not set"));
+  EXPECT_THAT(Text(result), HasSubstr("envspec.yml:2:75: error: 'web' needs the secret 'stripe', which was not given"));
+}
+
+TEST_F(PlannerTest, CircleIsShownWholeFromWhatWasAskedFor) {
+  EnvironmentRequest request;
+  request.services = {"web"};
+  const PlanResult result = Make(R"(services:
+  auth: {type: http, run: ./a, needs: [db]}
+  db: {type: http, run: ./d, needs: [web]}
+  web: {type: http, run: ./w, needs: [auth]}
+)", request);
+  EXPECT_THAT(Text(result), HasSubstr("needs form a circle: web -> auth (envspec.yml:4:39) -> db (envspec.yml:2:40) -> web (envspec.yml:3:38)"));
+  EXPECT_FALSE(result.ok());
+}
+
+TEST_F(PlannerTest, UnknownNamesSuggestTheNearest) {
+  EnvironmentRequest request;
+  request.services = {"crat"};
+  request.tests = {"e2"};
+  const PlanResult result = Make(kShop, request);
+  EXPECT_THAT(Text(result), HasSubstr("error: there is no service 'crat' in 'shop'\n  did you mean 'cart'?"));
+  EXPECT_THAT(Text(result), HasSubstr("error: there is no test 'e2' in 'shop'\n  did you mean 'e2e'?"));
+}
+
+TEST_F(PlannerTest, ImageNeedsAnEngineThatHasThem) {
+  constexpr char kImage[] = "services:\n  web: {type: http, image: shop/web}\n";
+  EXPECT_THAT(Text(Make(kImage, {})), HasSubstr("envspec.yml:2:28: error: the local engine cannot run container images yet, and 'web' asks for it"));
+  capabilities_.images = true;
+  EXPECT_EQ(Text(Make(kImage, {})), "");
+}
+
+TEST_F(PlannerTest, DigestFollowsTheProcessAndNotItsProbe) {
+  SpecFolder folder("services:\n  web: {type: http, run: ./web}\n");
+  const auto plan = [&](absl::string_view text) {
+    folder.Write("envspec.yml", text);
+    return MakePlan(LoadCatalogue(folder.path()).catalogue, {}, capabilities_, {}, fingerprint_).plan.nodes.at(0).digest;
+  };
+  const std::string first = plan("services:\n  web: {type: http, run: ./web}\n");
+  EXPECT_EQ(plan("services:\n  web: {type: http, run: ./web, health: {http: /x}, stop: {grace: 1s}}\n"), first);
+  EXPECT_NE(plan("services:\n  web: {type: http, run: ./web -v}\n"), first);
+  EXPECT_NE(plan("services:\n  web: {type: http, run: ./web, env: {A: b}}\n"), first);
+  fingerprint_ = [](const std::string& path) { return absl::EndsWith(path, "/web") ? "rebuilt" : ""; };
+  EXPECT_NE(plan("services:\n  web: {type: http, run: ./web}\n"), first);
+}
+
+}  // namespace
+}  // namespace mayfly

@@ -82,7 +82,8 @@ std::vector<PlacedTemplate> TemplatesOfNode(const Declared& declared) {
     return out;
   }
   AddVariables(declared.service->variables, out);
-  for (const FileSpec& file : declared.service->files) out.push_back({absl::StrCat("files.", file.path), &file.content});
+  for (const FileSpec& file : declared.service->files)
+    out.push_back({absl::StrCat("files.", file.path), &file.content});
   if (declared.job != nullptr) {
     AddVariables(declared.job->variables, out);
     AddCommand(declared.job->run, out);

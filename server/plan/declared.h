@@ -24,8 +24,8 @@ struct Declared {
 // By node name: "checkout", "checkout.migrate", "checkout-e2e".
 Declared FindDeclared(const Catalogue& catalogue, absl::string_view node);
 
-// What must be met before it starts: its own needs, a job's service's needs too, a service's `before` jobs too. One entry
-// for each node, with the strongest condition, in order of name.
+// What must be met before it starts: its own needs, a job's service's needs too, a service's `before` jobs too. One
+// entry for each node, with the strongest condition, in order of name.
 std::vector<Dependency> NeedsOfNode(const Declared& declared);
 
 // A template of the node and where it stands: "env.CART", "run", "files./etc/app.conf".

@@ -6,8 +6,8 @@
 
 namespace mayfly {
 
-// Size and time of modification of the ordinary file at `path`; empty for anything else. One stat, no reading: a plan of
-// 1,000 services must not read 1,000 binaries.
+// Size and time of modification of the ordinary file at `path`; empty for anything else. One stat, no reading: a plan
+// of 1,000 services must not read 1,000 binaries.
 std::string FileFingerprint(const std::string& path);
 
 }  // namespace mayfly

@@ -67,8 +67,9 @@ class CycleFinder {
       absl::StrAppend(&chain, " -> ", nodes_[edge.node].name, " (", FormatPos(edge.pos), ")");
       if (pos.file.empty()) pos = edge.pos;
     }
-    out_.push_back({Severity::kError, pos, absl::StrCat(kCircle, chain),
-                    "remove one of them; to know an address, a reference such as ${name.address} is enough and orders nothing"});
+    out_.push_back(
+        {Severity::kError, pos, absl::StrCat(kCircle, chain),
+         "remove one of them; to know an address, a reference such as ${name.address} is enough and orders nothing"});
   }
 
   const std::vector<PlanNode>& nodes_;
@@ -135,7 +136,9 @@ std::vector<int> PriorityOrder(const std::vector<PlanNode>& nodes, const std::ve
 
 }  // namespace
 
-Diagnostics FindCycles(const std::vector<PlanNode>& nodes, const std::vector<int>& roots) { return CycleFinder(nodes).Run(roots); }
+Diagnostics FindCycles(const std::vector<PlanNode>& nodes, const std::vector<int>& roots) {
+  return CycleFinder(nodes).Run(roots);
+}
 
 std::vector<PlanNode> Arrange(std::vector<PlanNode> nodes) {
   const std::vector<std::vector<int>> needed_by = NeededBy(nodes);

@@ -13,13 +13,13 @@ namespace mayfly {
 // How the message of every circle begins.
 constexpr absl::string_view kCircle = "needs form a circle: ";
 
-// Each circle of needs once and whole, beginning at the first of `roots` (indices, in the order that they were asked for)
-// from which it can be reached: "web -> auth (a.yml:3:9) -> web (b.yml:4:9)". The place behind a name is where it is
-// needed.
+// Each circle of needs once and whole, beginning at the first of `roots` (indices, in the order that they were asked
+// for) from which it can be reached: "web -> auth (a.yml:3:9) -> web (b.yml:4:9)". The place behind a name is where it
+// is needed.
 Diagnostics FindCycles(const std::vector<PlanNode>& nodes, const std::vector<int>& roots);
 
-// For nodes without cycles: fills priority, sorts topologically (ties by priority, then name), renumbers needs and fills
-// needed_by.
+// For nodes without cycles: fills priority, sorts topologically (ties by priority, then name), renumbers needs and
+// fills needed_by.
 std::vector<PlanNode> Arrange(std::vector<PlanNode> nodes);
 
 // Time from the first start until the last service or job is through, were every node started as soon as it may be.

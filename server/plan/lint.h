@@ -8,7 +8,8 @@
 namespace mayfly {
 
 // Plans all services and tests for an engine that can do everything; secrets and ${env...} values, which only a request
-// brings, are not missed. Of a catalogue with errors only circles are told: the rest follows from what was said already.
+// brings, are not missed. Of a catalogue with errors only circles are told: the rest follows from what was said
+// already.
 Diagnostics LintPlan(const LoadedCatalogue& loaded);
 
 }  // namespace mayfly

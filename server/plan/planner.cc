@@ -75,7 +75,9 @@ class Planner {
     std::vector<std::string> names;
     for (const auto& entry : catalogue_.profiles) names.push_back(entry.first);
     const std::string near = Nearest(request_.profile, names);
-    Complain({}, absl::StrCat("there is no profile '", EscapeLine(absl::string_view(request_.profile).substr(0, 80)), "' in '", catalogue_.name, "'"),
+    Complain({},
+             absl::StrCat("there is no profile '", EscapeLine(absl::string_view(request_.profile).substr(0, 80)),
+                          "' in '", catalogue_.name, "'"),
              !near.empty()   ? absl::StrCat("did you mean '", near, "'?")
              : names.empty() ? "the envspec has no profiles"
                              : absl::StrCat("there are ", absl::StrJoin(names, ", ")));
@@ -117,7 +119,8 @@ class Planner {
       const std::string engine = capabilities_.engine.empty() ? "this" : absl::StrCat("the ", capabilities_.engine);
       const std::string what = key == "image" ? "cannot run container images yet" : absl::StrCat("has no '", key, "'");
       Complain(PlaceOf(service, key), absl::StrCat(engine, " engine ", what, ", and '", service.name, "' asks for it"),
-               key == "image" ? "write run: with the command to start on this machine" : absl::StrCat("remove ", key, ": or choose another engine"));
+               key == "image" ? "write run: with the command to start on this machine"
+                              : absl::StrCat("remove ", key, ": or choose another engine"));
     }
   }
 
@@ -149,7 +152,8 @@ class Planner {
     for (const PlanNode& node : plan.nodes) {
       std::string& part = parts[node.name];
       absl::StrAppend(&part, node.name, " ", static_cast<int>(node.kind), " ", node.digest);
-      for (const PlanEdge& edge : node.needs) absl::StrAppend(&part, " ", plan.nodes[edge.node].name, "=", static_cast<int>(edge.condition));
+      for (const PlanEdge& edge : node.needs)
+        absl::StrAppend(&part, " ", plan.nodes[edge.node].name, "=", static_cast<int>(edge.condition));
     }
     std::string all = absl::StrCat(plan.catalogue, "\n", plan.root, "\n");
     for (const auto& [name, part] : parts) absl::StrAppend(&all, part, "\n");

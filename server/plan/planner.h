@@ -1,4 +1,5 @@
-// (Catalogue, request, capabilities) -> Plan. Pure and deterministic: the same arguments give the same plan, byte for byte.
+// (Catalogue, request, capabilities) -> Plan. Pure and deterministic: the same arguments give the same plan, byte for
+// byte.
 #ifndef MAYFLY_SERVER_PLAN_PLANNER_H_
 #define MAYFLY_SERVER_PLAN_PLANNER_H_
 
@@ -29,8 +30,8 @@ using Fingerprint = std::function<std::string(const std::string& path)>;
 // `start_times`: node name -> time from start to ready or completed, as last measured. `request.name` is the
 // environment's name; the catalogue's name stands in for an empty one.
 //
-// Variables of a process, later ones over earlier: the service's (a job's on top), what the request sets for a name among
-// them, secrets, MAYFLY_ENVIRONMENT and MAYFLY_SERVICE.
+// Variables of a process, later ones over earlier: the service's (a job's on top), what the request sets for a name
+// among them, secrets, MAYFLY_ENVIRONMENT and MAYFLY_SERVICE.
 //
 // A node's digest covers what a running process was started with: command, image, folders, variables, files, ports,
 // limits, egress, and the fingerprints of those words of the command that are files below the catalogue's root. Probe,

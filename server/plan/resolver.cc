@@ -37,7 +37,9 @@ ProcessSpec Resolver::Resolve(const Declared& declared) {
   process.source_root = catalogue_.root;
   const ServiceSpec* service = declared.service;
   const TestJobSpec* test = declared.test;
-  const std::vector<Template>& run = test != nullptr ? test->run : declared.job != nullptr ? declared.job->run : service->run;
+  const std::vector<Template>& run = test != nullptr           ? test->run
+                                     : declared.job != nullptr ? declared.job->run
+                                                               : service->run;
   for (const Template& word : run) process.argv.push_back(Fill(word, service));
   if (test != nullptr) {
     process.image = test->image;
@@ -51,7 +53,8 @@ ProcessSpec Resolver::Resolve(const Declared& declared) {
     process.workdir = Absolute(service->folder, declared.job != nullptr ? declared.job->workdir : service->workdir);
     FillVariables(service->variables, service, process);
     FillSecrets(*service, process);
-    for (const FileSpec& file : service->files) process.files.push_back({file.path, Fill(file.content, service), file.mode});
+    for (const FileSpec& file : service->files)
+      process.files.push_back({file.path, Fill(file.content, service), file.mode});
     process.resources = service->resources;
     process.stop = service->stop;
     process.egress = service->egress;
@@ -68,7 +71,8 @@ ProcessSpec Resolver::Resolve(const Declared& declared) {
   return process;
 }
 
-void Resolver::FillVariables(const std::map<std::string, Template>& variables, const ServiceSpec* self, ProcessSpec& process) {
+void Resolver::FillVariables(const std::map<std::string, Template>& variables, const ServiceSpec* self,
+                             ProcessSpec& process) {
   for (const auto& [name, text] : variables) {
     // What the request sets is taken as it is: it was written for this environment and may hold any text.
     const auto set = request_.variables.find(name);
@@ -88,7 +92,7 @@ void Resolver::FillSecrets(const ServiceSpec& service, ProcessSpec& process) {
       if (origin.key == absl::StrCat("secrets.", variable) && !origin.pos.file.empty()) pos = origin.pos;
     }
     Complain(pos, absl::StrCat("'", service.name, "' needs the secret '", secret, "', which was not given"),
-             absl::StrCat("give it with the request, or in MAYFLY_SECRET_", secret));
+             absl::StrCat("give it with --secret ", secret, ", which takes it from your variable of that name"));
   }
 }
 
@@ -103,7 +107,8 @@ std::string Resolver::Fill(const Template& text, const ServiceSpec* self) {
 }
 
 std::string Resolver::Value(const Reference& reference, const Template& text, const ServiceSpec* self) {
-  if (reference.target == "env") return reference.property == "name" ? environment_ : Variable(reference.property, text);
+  if (reference.target == "env")
+    return reference.property == "name" ? environment_ : Variable(reference.property, text);
   const ServiceSpec* target = reference.target == "self" ? self : catalogue_.FindService(reference.target);
   if (target == nullptr) return "";
   if (reference.property == "host") return target->name;
@@ -121,7 +126,8 @@ std::string Resolver::Value(const Reference& reference, const Template& text, co
 std::string Resolver::Variable(const std::string& name, const Template& text) {
   const auto set = request_.variables.find(name);
   if (set != request_.variables.end()) return set->second;
-  Complain(text.pos, absl::StrCat("${env.", name, "} is not set"), absl::StrCat("give it with --set ", name, "=... or --env-file"));
+  Complain(text.pos, absl::StrCat("${env.", name, "} is not set"),
+           absl::StrCat("give it with --set ", name, "=... or --env-file"));
   return "";
 }
 
@@ -149,9 +155,11 @@ std::string DigestOf(const ProcessSpec& process, const Fingerprint& fingerprint)
     add(value);
   }
   add("|");
-  for (const RenderedFile& file : process.files) add(absl::StrCat(file.mode, " ", file.path.size(), " ", file.path, file.content));
+  for (const RenderedFile& file : process.files)
+    add(absl::StrCat(file.mode, " ", file.path.size(), " ", file.path, file.content));
   add("|");
-  for (const Port& port : process.ports) add(absl::StrCat(port.name, " ", port.number, " ", port.expose, " ", port.host_port));
+  for (const Port& port : process.ports)
+    add(absl::StrCat(port.name, " ", port.number, " ", port.expose, " ", port.host_port));
   const Resources& r = process.resources;
   add(absl::StrCat(r.memory_bytes, " ", r.disk_bytes, " ", r.processes, " ", r.cpus));
   add(absl::StrJoin(process.egress, " "));

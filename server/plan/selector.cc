@@ -37,7 +37,8 @@ class Selector {
       if (catalogue_.FindService(service) != nullptr) {
         Ask(service, "asked for");
       } else {
-        Unknown(service, "service", catalogue_.services, catalogue_.FindTest(service) != nullptr, "a test: name it with `mayfly test`");
+        Unknown(service, "service", catalogue_.services, catalogue_.FindTest(service) != nullptr,
+                "a test: name it with `mayfly test`");
       }
     }
     for (const std::string& test : request_.tests) {
@@ -61,14 +62,16 @@ class Selector {
       }
       for (const std::string& service : request_.services) {
         const ServiceSpec* spec = catalogue_.FindService(service);
-        const bool covers = absl::c_linear_search(test.covers, service) || (spec != nullptr && absl::c_linear_search(spec->tests, name));
+        const bool covers = absl::c_linear_search(test.covers, service) ||
+                            (spec != nullptr && absl::c_linear_search(spec->tests, name));
         if (covers) Ask(name, absl::StrCat("covers ", service));
       }
     }
   }
 
   template <class Map>
-  void Unknown(const std::string& name, absl::string_view noun, const Map& known, bool other_kind, absl::string_view what) {
+  void Unknown(const std::string& name, absl::string_view noun, const Map& known, bool other_kind,
+               absl::string_view what) {
     std::vector<std::string> names;
     for (const auto& entry : known) names.push_back(entry.first);
     const std::string shown = EscapeLine(absl::string_view(name).substr(0, 80));
@@ -80,7 +83,8 @@ class Selector {
     } else if (!near.empty()) {
       problem.hint = absl::StrCat("did you mean '", near, "'?");
     } else if (names.size() <= 30) {
-      problem.hint = names.empty() ? absl::StrCat("it has no ", noun, "s") : absl::StrCat("there are ", absl::StrJoin(names, ", "));
+      problem.hint = names.empty() ? absl::StrCat("it has no ", noun, "s")
+                                   : absl::StrCat("there are ", absl::StrJoin(names, ", "));
     }
     out_.diagnostics.push_back(std::move(problem));
   }
@@ -100,7 +104,8 @@ class Selector {
     if (!declared.found()) return;  // The loader has complained.
     for (const Dependency& need : NeedsOfNode(declared)) {
       if (!FindDeclared(catalogue_, need.node).found()) continue;
-      const bool own_job = declared.service != nullptr && declared.job == nullptr && absl::StartsWith(need.node, node + ".");
+      const bool own_job =
+          declared.service != nullptr && declared.job == nullptr && absl::StartsWith(need.node, node + ".");
       needed_by_[need.node].insert(absl::StrCat(own_job ? "before " : "needed by ", node));
       Enqueue(need.node);
     }
@@ -133,6 +138,8 @@ class Selector {
 
 }  // namespace
 
-Selection Select(const Catalogue& catalogue, const EnvironmentRequest& request) { return Selector(catalogue, request).Run(); }
+Selection Select(const Catalogue& catalogue, const EnvironmentRequest& request) {
+  return Selector(catalogue, request).Run();
+}
 
 }  // namespace mayfly

@@ -24,8 +24,8 @@ struct Selection {
 //   services and tests named     those and no others;
 //   nothing named                all services;
 //   all_tests                    in addition every test job, or with services named those that cover one of *them*.
-// and then everything that a chosen node needs or refers to, transitively. A service brings its `before` jobs; needing a
-// job "<service>.<job>" brings the job and not its service.
+// and then everything that a chosen node needs or refers to, transitively. A service brings its `before` jobs; needing
+// a job "<service>.<job>" brings the job and not its service.
 Selection Select(const Catalogue& catalogue, const EnvironmentRequest& request);
 
 }  // namespace mayfly

@@ -8,8 +8,8 @@ namespace mayfly {
 namespace {
 
 // A probe that works for everybody comes first: an open port. Who has a health path says so in one line. PostgreSQL is
-// the exception: it accepts connections while it still refuses queries. Memory limits are there to keep one service from
-// taking the whole machine, not to size it.
+// the exception: it accepts connections while it still refuses queries. Memory limits are there to keep one service
+// from taking the whole machine, not to size it.
 constexpr char kTypes[] = R"(http:
   port: 8080
   health: tcp
@@ -50,7 +50,9 @@ YamlRef WithoutFile(const YamlValue& value) {
 
 }  // namespace
 
-absl::string_view BuiltinTypesText() { return kTypes; }
+absl::string_view BuiltinTypesText() {
+  return kTypes;
+}
 
 const std::map<std::string, YamlRef>& BuiltinTypes() {
   static const auto& types = *[] {

@@ -44,7 +44,8 @@ class Checks {
       for (const auto& [output, value] : service.outputs) Outputs(service, output);
     }
     if (edges_ > kMaxEdges) {
-      sink_.Error({catalogue_.root}, absl::StrCat("more than ", kMaxEdges, " needs and references (", edges_, "), the limit of one catalogue"));
+      sink_.Error({catalogue_.root}, absl::StrCat("more than ", kMaxEdges, " needs and references (", edges_,
+                                                  "), the limit of one catalogue"));
     }
   }
 
@@ -62,7 +63,8 @@ class Checks {
     }
     for (const auto& [variable, secret] : service.secrets) {
       if (service.variables.count(variable) == 0) continue;
-      sink_.Error(service.variables.at(variable).pos, absl::StrCat("'", variable, "' is both under env and under secrets"), "keep one of them");
+      sink_.Error(service.variables.at(variable).pos,
+                  absl::StrCat("'", variable, "' is both under env and under secrets"), "keep one of them");
     }
     const auto merged = context_.merged.find(service.name);
     if (merged != context_.merged.end()) Names(merged->second->Find("tests"), catalogue_.tests, "test", "tests");
@@ -70,7 +72,8 @@ class Checks {
 
   void Test(const TestJobSpec& test) {
     if (catalogue_.services.count(test.name) > 0) {
-      sink_.Error(test.pos, absl::StrCat("'", test.name, "' is both a service and a test"), "give the test another name");
+      sink_.Error(test.pos, absl::StrCat("'", test.name, "' is both a service and a test"),
+                  "give the test another name");
     }
     Needs(test.needs, "", "");
     for (const auto& [variable, value] : test.variables) Text(value, nullptr);
@@ -84,7 +87,8 @@ class Checks {
     if (list == nullptr || context_.incomplete) return;
     for (const YamlRef& item : list->items) {
       if (!item->IsScalar() || known.count(item->text) > 0) continue;
-      sink_.Error(item->Pos(), absl::StrCat("unknown ", noun, " '", EscapeLine(item->text), "'"), DidYouMean(item->text, Keys(known), plural));
+      sink_.Error(item->Pos(), absl::StrCat("unknown ", noun, " '", EscapeLine(item->text), "'"),
+                  DidYouMean(item->text, Keys(known), plural));
     }
   }
 
@@ -116,7 +120,8 @@ class Checks {
     if (service == nullptr) {
       if (context_.incomplete) return;
       const bool test = catalogue_.FindTest(parts[0]) != nullptr;
-      sink_.Error(need.pos, absl::StrCat(test ? "a test cannot be needed: '" : "unknown service '", EscapeLine(parts[0]), "'"),
+      sink_.Error(need.pos,
+                  absl::StrCat(test ? "a test cannot be needed: '" : "unknown service '", EscapeLine(parts[0]), "'"),
                   test ? "need the services that it covers" : Suggest(parts[0]));
       return;
     }
@@ -163,7 +168,8 @@ class Checks {
   void Refer(const Reference& reference, const SourcePos& at, const ServiceSpec* owner) {
     if (reference.target == "env") {
       if (reference.property != "name" && !CheckVariable(reference.property).ok()) {
-        sink_.Error(at, absl::StrCat("'", reference.text, "' names no variable"), "write ${env.NAME} with letters, digits and '_'");
+        sink_.Error(at, absl::StrCat("'", reference.text, "' names no variable"),
+                    "write ${env.NAME} with letters, digits and '_'");
       }
       return;
     }
@@ -174,7 +180,8 @@ class Checks {
     const ServiceSpec* target = reference.target == "self" ? owner : catalogue_.FindService(reference.target);
     if (target == nullptr) {
       if (context_.incomplete) return;
-      sink_.Error(at, absl::StrCat("unknown service '", reference.target, "' in '", reference.text, "'"), DidYouMean(reference.target, names_, "services"));
+      sink_.Error(at, absl::StrCat("unknown service '", reference.target, "' in '", reference.text, "'"),
+                  DidYouMean(reference.target, names_, "services"));
       return;
     }
     if (context_.broken.count(target->name) == 0) Property(reference, at, *target);
@@ -191,7 +198,8 @@ class Checks {
       std::vector<std::string> ports;
       for (const Port& port : target.ports) ports.push_back(port.name);
       if (reference.port.empty() || absl::c_linear_search(ports, reference.port)) return;
-      sink_.Error(at, absl::StrCat("'", target.name, "' has no port '", reference.port, "'"), DidYouMean(reference.port, ports, "ports"));
+      sink_.Error(at, absl::StrCat("'", target.name, "' has no port '", reference.port, "'"),
+                  DidYouMean(reference.port, ports, "ports"));
       return;
     }
     std::vector<std::string> known = {"host"};
@@ -199,7 +207,8 @@ class Checks {
     for (const auto& [output, value] : target.outputs) known.push_back(output);
     const std::string near = Nearest(reference.property, known);
     sink_.Error(at, absl::StrCat("'", target.name, "' has no '", reference.property, "'"),
-                near.empty() ? absl::StrCat("it has ", absl::StrJoin(known, ", "), "; outputs: {", reference.property, ": ...} in '", target.name, "' would add it")
+                near.empty() ? absl::StrCat("it has ", absl::StrJoin(known, ", "), "; outputs: {", reference.property,
+                                            ": ...} in '", target.name, "' would add it")
                              : absl::StrCat("did you mean '${", reference.target, ".", near, "}'?"));
   }
 
@@ -210,7 +219,9 @@ class Checks {
         if (port.host_port == 0) continue;
         const auto [first, fresh] = taken.try_emplace(port.host_port, name);
         if (!fresh) {
-          sink_.Error(service.pos, absl::StrCat("'", name, "' and '", first->second, "' both ask for host_port ", port.host_port), "give one of them another");
+          sink_.Error(service.pos,
+                      absl::StrCat("'", name, "' and '", first->second, "' both ask for host_port ", port.host_port),
+                      "give one of them another");
         }
       }
     }
@@ -224,7 +235,8 @@ class Checks {
     const auto before = absl::c_find(path_, here);
     if (before != path_.end()) {
       sink_.Error(value->second.pos,
-                  absl::StrCat("outputs refer to each other in a circle: ", absl::StrJoin(before, path_.end(), " -> "), " -> ", here),
+                  absl::StrCat("outputs refer to each other in a circle: ", absl::StrJoin(before, path_.end(), " -> "),
+                               " -> ", here),
                   "write one of them without the other");
       done_.insert(before, path_.end());
       return;
@@ -242,8 +254,8 @@ class Checks {
   const CheckContext& context_;
   Sink& sink_;
   const std::vector<std::string> names_;
-  std::set<std::string> done_;      // Outputs that have been followed.
-  std::vector<std::string> path_;   // Outputs on the way: "service.output".
+  std::set<std::string> done_;     // Outputs that have been followed.
+  std::vector<std::string> path_;  // Outputs on the way: "service.output".
   size_t edges_ = 0;
 };
 

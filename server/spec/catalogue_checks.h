@@ -15,8 +15,8 @@ namespace mayfly {
 struct CheckContext {
   std::map<std::string, YamlRef> merged;  // Service -> its merged tree.
   std::map<std::string, YamlRef> tests;   // Test job -> its tree.
-  std::set<std::string> broken;           // Services with errors of their own: nothing is concluded from what they lack.
-  bool incomplete = false;                // A file could not be read: names may be missing for that reason.
+  std::set<std::string> broken;  // Services with errors of their own: nothing is concluded from what they lack.
+  bool incomplete = false;       // A file could not be read: names may be missing for that reason.
 };
 
 void CheckCatalogue(const Catalogue& catalogue, const CheckContext& context, Sink& sink);

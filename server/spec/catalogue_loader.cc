@@ -85,7 +85,8 @@ class Loader {
       return;
     }
     if (!root->IsMap()) {
-      sink_.Error(root->Pos(), absl::StrCat("an envspec is a map of keys, not ", DescribeKind(*root)), "begin with name: shop");
+      sink_.Error(root->Pos(), absl::StrCat("an envspec is a map of keys, not ", DescribeKind(*root)),
+                  "begin with name: shop");
       context_.incomplete = true;
       return;
     }
@@ -109,7 +110,8 @@ class Loader {
       CheckShape(Object(ServiceTable()), *entry.value, "the type", sink_);
       if (sink_.size() != before) broken_types_.insert(entry.key);
       if (const YamlEntry* name = entry.value->FindEntry("name")) {
-        sink_.Error({entry.value->Pos().file, name->line, name->column}, "a type has no 'name'", "remove it: every service has its own");
+        sink_.Error({entry.value->Pos().file, name->line, name->column}, "a type has no 'name'",
+                    "remove it: every service has its own");
       }
       Resolve(entry.key, entry.value->Pos(), {});
     }
@@ -124,7 +126,8 @@ class Loader {
     TypeChain chain;
     if (own == nullptr) {
       if (!is_builtin) {
-        sink_.Error(pos, absl::StrCat("unknown type '", EscapeLine(absl::string_view(type).substr(0, 60)), "'"), DidYouMean(type, TypeNames(types), "types"));
+        sink_.Error(pos, absl::StrCat("unknown type '", EscapeLine(absl::string_view(type).substr(0, 60)), "'"),
+                    DidYouMean(type, TypeNames(types), "types"));
         return chain;
       }
       chain.layers.push_back({builtin->second, absl::StrCat("type ", type, " (built in)")});
@@ -134,7 +137,8 @@ class Loader {
     }
     if (absl::c_linear_search(above, type)) {
       above.push_back(type);
-      sink_.Error({own->value->Pos().file, own->line, own->column}, absl::StrCat("types are based on each other in a circle: ", absl::StrJoin(above, " -> ")),
+      sink_.Error({own->value->Pos().file, own->line, own->column},
+                  absl::StrCat("types are based on each other in a circle: ", absl::StrJoin(above, " -> ")),
                   "base one of them on a built-in type");
       return chain;
     }
@@ -174,7 +178,9 @@ class Loader {
       if (!entry.value->IsMap() || TooMany(services->Pos())) continue;
       const YamlValue* name = entry.value->Find("name");
       if (name != nullptr && name->text != entry.key) {
-        sink_.Error(name->Pos(), absl::StrCat("the name '", EscapeLine(name->text), "' differs from its key '", entry.key, "'"), "remove it: the key is the name");
+        sink_.Error(name->Pos(),
+                    absl::StrCat("the name '", EscapeLine(name->text), "' differs from its key '", entry.key, "'"),
+                    "remove it: the key is the name");
       }
       Service(entry.value, "", entry.key, {entry.value->Pos().file, entry.line, entry.column});
     }
@@ -191,11 +197,13 @@ class Loader {
     const std::string& text = pattern.text;
     const std::vector<std::string> parts = absl::StrSplit(text, '/');
     if (absl::StartsWith(text, "/") || absl::c_linear_search(parts, "..")) {
-      sink_.Error(pattern.Pos(), absl::StrCat("'", EscapeLine(text), "' leads out of the root folder"), "name folders below the envspec.yml");
+      sink_.Error(pattern.Pos(), absl::StrCat("'", EscapeLine(text), "' leads out of the root folder"),
+                  "name folders below the envspec.yml");
       return;
     }
     if (absl::c_linear_search(parts, "**")) {
-      sink_.Error(pattern.Pos(), "'**' is not known here: '*' stands for one folder name", "write one pattern for each depth: [services/*, services/*/*]");
+      sink_.Error(pattern.Pos(), "'**' is not known here: '*' stands for one folder name",
+                  "write one pattern for each depth: [services/*, services/*/*]");
       return;
     }
     if (parts.back() == "service.yml") {
@@ -216,7 +224,8 @@ class Loader {
     if (glob) {
       sink_.Error(pattern.Pos(), absl::StrCat("no folder that matches '", EscapeLine(text), "' holds a service.yml"));
     } else {
-      sink_.Error(pattern.Pos(), absl::StrCat("there is no folder '", EscapeLine(text), "'"), "folders are relative to the envspec.yml");
+      sink_.Error(pattern.Pos(), absl::StrCat("there is no folder '", EscapeLine(text), "'"),
+                  "folders are relative to the envspec.yml");
     }
   }
 
@@ -236,12 +245,14 @@ class Loader {
       return;
     }
     if (!root->IsMap()) {
-      sink_.Error(root->Pos(), absl::StrCat("a service is a map of keys, not ", DescribeKind(*root)), "begin with name: checkout");
+      sink_.Error(root->Pos(), absl::StrCat("a service is a map of keys, not ", DescribeKind(*root)),
+                  "begin with name: checkout");
       context_.incomplete = true;
       return;
     }
     if (folder.empty() && root->Find("services") != nullptr) {
-      sink_.Error(root->Pos(), "this looks like an envspec, but the file is called service.yml", "rename it to envspec.yml");
+      sink_.Error(root->Pos(), "this looks like an envspec, but the file is called service.yml",
+                  "rename it to envspec.yml");
       context_.incomplete = true;
       return;
     }
@@ -257,7 +268,10 @@ class Loader {
     if (type != nullptr && type->IsScalar()) {
       chain = Resolve(type->text, type->Pos(), {});
     } else if (type == nullptr) {
-      sink_.Error(pos, "the service has no 'type'", absl::StrCat("write type: ", absl::StrJoin(TypeNames(envspec_ == nullptr ? nullptr : envspec_->Find("types")), ", or ")));
+      sink_.Error(
+          pos, "the service has no 'type'",
+          absl::StrCat("write type: ",
+                       absl::StrJoin(TypeNames(envspec_ == nullptr ? nullptr : envspec_->Find("types")), ", or ")));
     }
     chain.layers.push_back({value, "service"});
     const YamlRef merged = Merge(Object(ServiceTable()), chain.layers);
@@ -285,13 +299,16 @@ class Loader {
   void Keep(ServiceSpec service, const YamlRef& merged, bool broken) {
     const std::string name = service.name;
     if (absl::c_linear_search(kReserved, name)) {
-      sink_.Error(service.pos, absl::StrCat("'", name, "' cannot be a service's name: it means something of its own in references"), "write another name");
+      sink_.Error(service.pos,
+                  absl::StrCat("'", name, "' cannot be a service's name: it means something of its own in references"),
+                  "write another name");
     }
     const auto [kept, fresh] = catalogue_.services.try_emplace(name, std::move(service));
     if (!fresh) {
       // try_emplace has not moved from `service`.
       const std::string first = FormatPos(kept->second.pos);
-      sink_.Error(service.pos, absl::StrCat("a second service named '", name, "'"), absl::StrCat("the first one is at ", first));
+      sink_.Error(service.pos, absl::StrCat("a second service named '", name, "'"),
+                  absl::StrCat("the first one is at ", first));
       return;
     }
     context_.merged[name] = merged;
@@ -330,6 +347,8 @@ class Loader {
 
 }  // namespace
 
-LoadedCatalogue LoadCatalogue(absl::string_view path) { return Loader(path).Load(); }
+LoadedCatalogue LoadCatalogue(absl::string_view path) {
+  return Loader(path).Load();
+}
 
 }  // namespace mayfly

@@ -20,8 +20,8 @@ constexpr size_t kMaxEdges = 10000;  // Needs and references together.
 // Cycles of needs are found when planning: server/plan/lint.h checks both.
 LoadedCatalogue LoadCatalogue(absl::string_view path);
 
-// The same diagnostics with the source line where it is missing and the file can be read: what planning finds wrong knows
-// only the place.
+// The same diagnostics with the source line where it is missing and the file can be read: what planning finds wrong
+// knows only the place.
 Diagnostics WithSourceLines(Diagnostics diagnostics);
 
 // The absolute path of the nearest envspec.yml in `start_dir` or above, or else of the nearest service.yml; looks no

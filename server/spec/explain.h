@@ -8,7 +8,8 @@
 
 namespace mayfly {
 
-// A table "key  value  origin", one line for each value, in order of key. Untrusted text is escaped. Ends with a newline.
+// A table "key  value  origin", one line for each value, in order of key. Untrusted text is escaped. Ends with a
+// newline.
 std::string RenderExplain(const ServiceSpec& service);
 
 }  // namespace mayfly

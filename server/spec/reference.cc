@@ -21,12 +21,13 @@ ParsedTemplate::Problem Judge(absl::string_view whole, absl::string_view inner) 
   const std::string at(whole);
   if (!absl::StrContains(inner, '.')) {
     return {absl::StrCat("'", shown, "' names no property"),
-            IsWord(inner) ? absl::StrCat("write ${", inner, ".url} for a service, ${env.", inner, "} for a variable, or $", shown,
-                                         " for the text itself")
+            IsWord(inner) ? absl::StrCat("write ${", inner, ".url} for a service, ${env.", inner,
+                                         "} for a variable, or $", shown, " for the text itself")
                           : absl::StrCat("write ${service.url}, or $", shown, " for the text itself"),
             at};
   }
-  return {absl::StrCat("'", shown, "' is not a reference"), "write ${service.property}, or $${ for the text '${' itself", at};
+  return {absl::StrCat("'", shown, "' is not a reference"),
+          "write ${service.property}, or $${ for the text '${' itself", at};
 }
 
 }  // namespace

@@ -18,9 +18,9 @@ namespace mayfly {
 namespace {
 
 const std::map<std::string, int>& Signals() {
-  static const auto& signals = *new std::map<std::string, int>{{"TERM", SIGTERM}, {"INT", SIGINT},   {"QUIT", SIGQUIT},
-                                                               {"HUP", SIGHUP},   {"KILL", SIGKILL}, {"USR1", SIGUSR1},
-                                                               {"USR2", SIGUSR2}, {"WINCH", SIGWINCH}};
+  static const auto& signals =
+      *new std::map<std::string, int>{{"TERM", SIGTERM}, {"INT", SIGINT},   {"QUIT", SIGQUIT}, {"HUP", SIGHUP},
+                                      {"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"WINCH", SIGWINCH}};
   return signals;
 }
 
@@ -57,12 +57,14 @@ absl::StatusOr<int64_t> ParseInt(absl::string_view text) {
   if (digits.size() > 1 && digits[0] == '0') {
     if (AllDigits(digits) && digits.find_first_of("89") == absl::string_view::npos) {
       const long long octal = std::strtoll(std::string(digits).c_str(), nullptr, 8);
-      return absl::InvalidArgumentError(absl::StrCat("'", Shown(text), "' has a leading zero, which some read as octal: write ",
-                                                     digits.substr(std::min(digits.find_first_not_of('0'), digits.size() - 1)),
-                                                     ", or ", octal, " if octal was meant"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", Shown(text), "' has a leading zero, which some read as octal: write ",
+                       digits.substr(std::min(digits.find_first_not_of('0'), digits.size() - 1)), ", or ", octal,
+                       " if octal was meant"));
     }
     if (digits[1] == 'o' || digits[1] == 'x' || digits[1] == 'b') {
-      return absl::InvalidArgumentError(absl::StrCat("'", Shown(text), "' is not a decimal number: write it in decimal"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", Shown(text), "' is not a decimal number: write it in decimal"));
     }
   }
   if (!AllDigits(digits) || !absl::SimpleAtoi(text, &value)) {
@@ -81,7 +83,8 @@ absl::StatusOr<double> ParseNumber(absl::string_view text) {
 }
 
 absl::StatusOr<int> ParseMode(absl::string_view text) {
-  const bool octal = text.size() >= 3 && text.size() <= 5 && text.find_first_not_of("01234567") == absl::string_view::npos;
+  const bool octal =
+      text.size() >= 3 && text.size() <= 5 && text.find_first_not_of("01234567") == absl::string_view::npos;
   const long value = octal ? std::strtol(std::string(text).c_str(), nullptr, 8) : -1;
   if (value < 0 || value > 07777) {
     return absl::InvalidArgumentError(absl::StrCat("'", Shown(text), "' is not a file mode: write \"0644\""));
@@ -103,8 +106,8 @@ absl::Status CheckVariable(absl::string_view text) {
   const bool good = !text.empty() && !absl::ascii_isdigit(text[0]) &&
                     absl::c_all_of(text, [](char c) { return absl::ascii_isalnum(c) || c == '_'; });
   if (good) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("'", Shown(text), "' is not a variable's name: only letters, digits and '_', and no digit in front"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "'", Shown(text), "' is not a variable's name: only letters, digits and '_', and no digit in front"));
 }
 
 absl::Status CheckHostPort(absl::string_view text) {
@@ -116,8 +119,7 @@ absl::Status CheckHostPort(absl::string_view text) {
                     host.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-*_[]:") ==
                         absl::string_view::npos;
   if (good) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("'", Shown(text), "' is not host:port: write api.example.com:443"));
+  return absl::InvalidArgumentError(absl::StrCat("'", Shown(text), "' is not host:port: write api.example.com:443"));
 }
 
 absl::Status CheckRegex(absl::string_view text) {
@@ -126,7 +128,8 @@ absl::Status CheckRegex(absl::string_view text) {
   options.set_max_mem(1 << 20);
   const RE2 pattern(re2::StringPiece(text.data(), text.size()), options);
   if (pattern.ok()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("'", Shown(text), "' is not a regular expression (RE2): ", pattern.error()));
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", Shown(text), "' is not a regular expression (RE2): ", pattern.error()));
 }
 
 absl::Status CheckInnerPath(absl::string_view text) {
@@ -168,7 +171,9 @@ CommandWords SplitCommand(absl::string_view text) {
       open = true;
       size_t end = i + 1;
       for (; end < text.size() && text[end] != c; ++end) {
-        if (c == '"' && text[end] == '\\' && end + 1 < text.size() && absl::StrContains("\"\\", text.substr(end + 1, 1))) ++end;
+        if (c == '"' && text[end] == '\\' && end + 1 < text.size() &&
+            absl::StrContains("\"\\", text.substr(end + 1, 1)))
+          ++end;
         word.push_back(text[end]);
       }
       if (end >= text.size()) {
@@ -203,7 +208,8 @@ CommandWords SplitCommand(absl::string_view text) {
     if (absl::StrContains("|&;<>`", text.substr(i, 1))) {
       const bool twice = i + 1 < text.size() && text[i + 1] == c;
       const absl::string_view what = text.substr(i, twice ? 2 : 1);
-      return refuse(what, absl::StrCat("'", what, "' means something to a shell only, and no shell reads this command"));
+      return refuse(what,
+                    absl::StrCat("'", what, "' means something to a shell only, and no shell reads this command"));
     }
     const bool reference = absl::StartsWith(text.substr(i), "${") || absl::StartsWith(text.substr(i), "$${");
     if (c == '$' && !reference && i + 1 < text.size() &&
@@ -211,7 +217,8 @@ CommandWords SplitCommand(absl::string_view text) {
       size_t end = i + 1;
       while (end < text.size() && (absl::ascii_isalnum(text[end]) || text[end] == '_')) ++end;
       const absl::string_view what = text.substr(i, std::max<size_t>(end - i, 2));
-      return refuse(what, absl::StrCat("'", what, "' would be replaced by a shell only, and no shell reads this command"));
+      return refuse(what,
+                    absl::StrCat("'", what, "' would be replaced by a shell only, and no shell reads this command"));
     }
     open = true;
     if (reference) {
@@ -231,7 +238,8 @@ CommandWords SplitCommand(absl::string_view text) {
   const std::string& first = out.words.front();
   const size_t equals = first.find('=');
   if (equals != std::string::npos && CheckVariable(first.substr(0, equals)).ok()) {
-    out.error = absl::StrCat("'", Shown(first), "' would set a variable in a shell only, and no shell reads this command");
+    out.error =
+        absl::StrCat("'", Shown(first), "' would set a variable in a shell only, and no shell reads this command");
     out.hint = absl::StrCat("write it under env: {", Shown(first.substr(0, equals)), ": ...}");
     out.at = first;
   }

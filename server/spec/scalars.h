@@ -16,8 +16,8 @@ namespace mayfly {
 absl::StatusOr<bool> ParseBool(absl::string_view text);
 absl::StatusOr<int64_t> ParseInt(absl::string_view text);  // Decimal without leading zeros.
 absl::StatusOr<double> ParseNumber(absl::string_view text);
-absl::StatusOr<int> ParseMode(absl::string_view text);      // "0644"
-absl::StatusOr<int> ParseSignal(absl::string_view text);    // "TERM" or "SIGTERM"
+absl::StatusOr<int> ParseMode(absl::string_view text);    // "0644"
+absl::StatusOr<int> ParseSignal(absl::string_view text);  // "TERM" or "SIGTERM"
 absl::Status CheckVariable(absl::string_view text);
 absl::Status CheckHostPort(absl::string_view text);
 absl::Status CheckRegex(absl::string_view text);
@@ -32,7 +32,7 @@ struct CommandWords {
   std::vector<std::string> words;
   std::string error;  // Empty when fine.
   std::string hint;
-  std::string at;     // The part that is to blame, to place the caret.
+  std::string at;  // The part that is to blame, to place the caret.
 };
 CommandWords SplitCommand(absl::string_view text);
 

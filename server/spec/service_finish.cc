@@ -16,7 +16,8 @@ namespace {
 
 class Finisher {
  public:
-  Finisher(ServiceSpec& service, const YamlValue& merged, Sink& sink) : service_(service), merged_(merged), sink_(sink) {}
+  Finisher(ServiceSpec& service, const YamlValue& merged, Sink& sink)
+      : service_(service), merged_(merged), sink_(sink) {}
 
   void Command() {
     if (!service_.run.empty()) return;
@@ -24,7 +25,8 @@ class Finisher {
       service_.unsupported.push_back("image");
       return;
     }
-    sink_.Error(service_.pos, absl::StrCat("'", service_.name, "' has neither 'run' nor 'image': there is nothing to start"),
+    sink_.Error(service_.pos,
+                absl::StrCat("'", service_.name, "' has neither 'run' nor 'image': there is nothing to start"),
                 "write run: ./program");
   }
 
@@ -32,18 +34,21 @@ class Finisher {
     std::set<int> numbers;
     for (const Port& port : service_.ports) {
       if (!numbers.insert(port.number).second) {
-        sink_.Error(Place("ports"), absl::StrCat("two ports of '", service_.name, "' have the number ", port.number), "give one of them another number");
+        sink_.Error(Place("ports"), absl::StrCat("two ports of '", service_.name, "' have the number ", port.number),
+                    "give one of them another number");
       }
     }
     const YamlValue* expose = merged_.Find("expose");
     if (expose == nullptr) return;
     if (service_.ports.empty() && (expose->IsList() || BoolOf(*expose))) {
-      sink_.Error(Place("expose"), absl::StrCat("'", service_.name, "' has no port to expose"), "write port: and the number that it listens on");
+      sink_.Error(Place("expose"), absl::StrCat("'", service_.name, "' has no port to expose"),
+                  "write port: and the number that it listens on");
       return;
     }
     for (const YamlRef& name : expose->items) {
       if (absl::c_any_of(service_.ports, [&](const Port& port) { return port.name == name->text; })) continue;
-      sink_.Error(name->Pos(), absl::StrCat("'", service_.name, "' has no port '", EscapeLine(name->text), "'"), DidYouMean(name->text, PortNames(), "ports"));
+      sink_.Error(name->Pos(), absl::StrCat("'", service_.name, "' has no port '", EscapeLine(name->text), "'"),
+                  DidYouMean(name->text, PortNames(), "ports"));
     }
   }
 
@@ -54,7 +59,8 @@ class Finisher {
       sink_.Error(Place("health"), "a job has no probe: it is done when it exits 0", "keep only within: in its health");
       return;
     }
-    const bool needs_port = probe.kind == Probe::Kind::kTcp || probe.kind == Probe::Kind::kHttp || probe.kind == Probe::Kind::kGrpc;
+    const bool needs_port =
+        probe.kind == Probe::Kind::kTcp || probe.kind == Probe::Kind::kHttp || probe.kind == Probe::Kind::kGrpc;
     const YamlValue* port = health == nullptr ? nullptr : health->Find("port");
     if (port != nullptr && !needs_port) {
       sink_.Error(port->Pos(), "this way of probing uses no port", "remove it, or write tcp: true");
@@ -77,7 +83,9 @@ class Finisher {
       const YamlValue* entry = map->Find(file.path);
       const YamlValue* from = entry == nullptr ? nullptr : entry->Find("from");
       if (from == nullptr) {
-        if (entry != nullptr && entry->Find("content") == nullptr) sink_.Error(entry->Pos(), absl::StrCat("the file '", EscapeLine(file.path), "' has no content"), "write content: or from:");
+        if (entry != nullptr && entry->Find("content") == nullptr)
+          sink_.Error(entry->Pos(), absl::StrCat("the file '", EscapeLine(file.path), "' has no content"),
+                      "write content: or from:");
         continue;
       }
       const SourceFileRef source = files.Read(JoinPath(folder, from->text), from->Pos(), sink_);
@@ -105,7 +113,8 @@ class Finisher {
       if (own.name == port.text) service_.probe.port = own.number;
     }
     if (service_.probe.port == 0) {
-      sink_.Error(port.Pos(), absl::StrCat("'", service_.name, "' has no port '", EscapeLine(port.text), "'"), DidYouMean(port.text, PortNames(), "ports"));
+      sink_.Error(port.Pos(), absl::StrCat("'", service_.name, "' has no port '", EscapeLine(port.text), "'"),
+                  DidYouMean(port.text, PortNames(), "ports"));
     }
   }
 
@@ -113,7 +122,8 @@ class Finisher {
   void FillSelf(std::string& word) {
     const ParsedTemplate parsed = ParseTemplate(word);
     const SourcePos pos = Place("health");
-    for (const ParsedTemplate::Problem& problem : parsed.problems) sink_.Error(sink_.Locate(pos, problem.at), problem.message, problem.hint);
+    for (const ParsedTemplate::Problem& problem : parsed.problems)
+      sink_.Error(sink_.Locate(pos, problem.at), problem.message, problem.hint);
     std::string filled;
     for (const TemplatePiece& piece : parsed.pieces) {
       filled += piece.literal;
@@ -121,7 +131,9 @@ class Finisher {
       const Reference& reference = piece.reference;
       const bool port = reference.property == "port" && reference.port.empty() && !service_.ports.empty();
       if (reference.target != "self" || (!port && reference.property != "host")) {
-        sink_.Error(sink_.Locate(pos, reference.text), absl::StrCat("a probe's command knows only ${self.host} and ${self.port}, not '", reference.text, "'"));
+        sink_.Error(
+            sink_.Locate(pos, reference.text),
+            absl::StrCat("a probe's command knows only ${self.host} and ${self.port}, not '", reference.text, "'"));
         continue;
       }
       filled += port ? absl::StrCat(service_.ports.front().number) : service_.name;
@@ -136,7 +148,8 @@ class Finisher {
 
 }  // namespace
 
-void FinishService(ServiceSpec& service, const YamlValue& merged, const std::string& folder, SpecFiles& files, Sink& sink) {
+void FinishService(ServiceSpec& service, const YamlValue& merged, const std::string& folder, SpecFiles& files,
+                   Sink& sink) {
   Finisher finisher(service, merged, sink);
   finisher.Command();
   finisher.Ports();

@@ -9,10 +9,11 @@
 
 namespace mayfly {
 
-// Completes `service`, which was bound from `merged` without errors: the probe's port and its ${self...}, exposed ports,
-// texts of files taken `from` a file, one probe for one-shot jobs, conditions that depend on the kind. `folder` is
-// relative to the root.
-void FinishService(ServiceSpec& service, const YamlValue& merged, const std::string& folder, SpecFiles& files, Sink& sink);
+// Completes `service`, which was bound from `merged` without errors: the probe's port and its ${self...}, exposed
+// ports, texts of files taken `from` a file, one probe for one-shot jobs, conditions that depend on the kind. `folder`
+// is relative to the root.
+void FinishService(ServiceSpec& service, const YamlValue& merged, const std::string& folder, SpecFiles& files,
+                   Sink& sink);
 
 }  // namespace mayfly
 

@@ -5,12 +5,24 @@
 
 namespace mayfly {
 
-bool BoolOf(const YamlValue& value) { return ParseBool(value.text).value_or(false); }
-int IntOf(const YamlValue& value) { return static_cast<int>(ParseInt(value.text).value_or(0)); }
-double NumberOf(const YamlValue& value) { return ParseNumber(value.text).value_or(0); }
-absl::Duration DurationOf(const YamlValue& value) { return ParseDuration(value.text).value_or(absl::ZeroDuration()); }
-int64_t SizeOf(const YamlValue& value) { return ParseSize(value.text).value_or(0); }
-Template TemplateOf(const YamlValue& value) { return {value.text, value.Pos()}; }
+bool BoolOf(const YamlValue& value) {
+  return ParseBool(value.text).value_or(false);
+}
+int IntOf(const YamlValue& value) {
+  return static_cast<int>(ParseInt(value.text).value_or(0));
+}
+double NumberOf(const YamlValue& value) {
+  return ParseNumber(value.text).value_or(0);
+}
+absl::Duration DurationOf(const YamlValue& value) {
+  return ParseDuration(value.text).value_or(absl::ZeroDuration());
+}
+int64_t SizeOf(const YamlValue& value) {
+  return ParseSize(value.text).value_or(0);
+}
+Template TemplateOf(const YamlValue& value) {
+  return {value.text, value.Pos()};
+}
 
 std::vector<std::string> TextsOf(const YamlValue& value) {
   std::vector<std::string> out;

@@ -2,8 +2,12 @@
 
 namespace mayfly {
 
-Shape Int(int64_t min, int64_t max) { return {Form::kInt, static_cast<double>(min), static_cast<double>(max)}; }
-Shape Number(double min, double max) { return {Form::kNumber, min, max}; }
+Shape Int(int64_t min, int64_t max) {
+  return {Form::kInt, static_cast<double>(min), static_cast<double>(max)};
+}
+Shape Number(double min, double max) {
+  return {Form::kNumber, min, max};
+}
 
 Shape Words(std::vector<std::string> words) {
   Shape shape = {Form::kWord};

@@ -26,24 +26,25 @@ enum class Form {
   kVariable,  // [A-Za-z_][A-Za-z0-9_]*
   kOutput,    // As kVariable, with '-' too; not host, port, address.
   kBool,
-  kInt,       // From `min` to `max`.
-  kNumber,    // From `min` to `max`.
+  kInt,     // From `min` to `max`.
+  kNumber,  // From `min` to `max`.
   kDuration,
   kSize,
-  kMode,      // A file mode: "0644", in quotes.
-  kRegex,     // RE2.
-  kSignal,    // TERM or SIGTERM.
-  kWord,      // One of `words`.
+  kMode,         // A file mode: "0644", in quotes.
+  kRegex,        // RE2.
+  kSignal,       // TERM or SIGTERM.
+  kWord,         // One of `words`.
   kGrpcService,  // true, or the name of a gRPC service; may be empty.
-  kHttpPath,  // Begins with '/'.
-  kPath,      // Of a file or folder, relative or absolute.
-  kInnerPath, // Relative, and not out of its folder.
-  kHostPort,  // host:port
-  kCommand,   // A text of words or a list of templates.
-  kList,      // Of `item`.
-  kMap,       // From `key` to `item`.
-  kTable,     // A map with the keys of `table`.
-  kEither,    // `item`, or `other` when the value is not of item's kind. With `shorthand`, `item` means {shorthand: item}.
+  kHttpPath,     // Begins with '/'.
+  kPath,         // Of a file or folder, relative or absolute.
+  kInnerPath,    // Relative, and not out of its folder.
+  kHostPort,     // host:port
+  kCommand,      // A text of words or a list of templates.
+  kList,         // Of `item`.
+  kMap,          // From `key` to `item`.
+  kTable,        // A map with the keys of `table`.
+  kEither,       // `item`, or `other` when the value is not of item's kind. With `shorthand`, `item` means {shorthand:
+                 // item}.
 };
 
 struct Shape {
@@ -66,7 +67,9 @@ Shape ListOf(Shape item);
 Shape MapOf(Form key, Shape item);
 Shape Object(const TableInfo& table);
 Shape Either(Shape item, Shape other, std::string shorthand = "");
-inline Shape Of(Form form) { return {form}; }
+inline Shape Of(Form form) {
+  return {form};
+}
 
 struct FieldInfo {
   std::string key;

@@ -14,7 +14,9 @@
 namespace mayfly {
 namespace {
 
-std::string Trimmed(double number) { return absl::StrCat(number); }
+std::string Trimmed(double number) {
+  return absl::StrCat(number);
+}
 
 absl::Status CheckNode(absl::string_view text) {
   const std::vector<absl::string_view> parts = absl::StrSplit(text, '.');
@@ -30,19 +32,21 @@ absl::Status CheckNode(absl::string_view text) {
 
 absl::Status CheckOutput(absl::string_view text) {
   for (const char* word : {"host", "port", "address"}) {
-    if (text == word) return absl::InvalidArgumentError(absl::StrCat("'", text, "' is what every service has anyway: write another name"));
+    if (text == word)
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", text, "' is what every service has anyway: write another name"));
   }
   const bool good = !text.empty() && absl::ascii_isalpha(text[0]) &&
                     absl::c_all_of(text, [](char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-'; });
   if (good) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is not an output's name: a letter, then letters, digits, '_' and '-'"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "'", EscapeLine(text.substr(0, 80)), "' is not an output's name: a letter, then letters, digits, '_' and '-'"));
 }
 
 absl::Status CheckInRange(const Shape& shape, double value, absl::string_view text) {
   if (value >= shape.min && value <= shape.max) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(EscapeLine(text.substr(0, 40)), " is out of range: write ", Trimmed(shape.min), " to ", Trimmed(shape.max)));
+  return absl::InvalidArgumentError(absl::StrCat(EscapeLine(text.substr(0, 40)), " is out of range: write ",
+                                                 Trimmed(shape.min), " to ", Trimmed(shape.max)));
 }
 
 absl::Status CheckWord(const Shape& shape, const std::string& text) {
@@ -95,7 +99,8 @@ absl::Status CheckText(const Shape& shape, const std::string& text) {
       return CheckWord(shape, text);
     case Form::kHttpPath:
       if (absl::StartsWith(text, "/") && !absl::StrContains(text, " ")) return CheckPlainText(text);
-      return absl::InvalidArgumentError(absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is not a path: write /", EscapeLine(text.substr(0, 80))));
+      return absl::InvalidArgumentError(absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is not a path: write /",
+                                                     EscapeLine(text.substr(0, 80))));
     case Form::kInnerPath:
       return CheckInnerPath(text);
     case Form::kGrpcService:
@@ -110,7 +115,9 @@ absl::Status CheckText(const Shape& shape, const std::string& text) {
   }
 }
 
-bool IsTextual(Form form) { return form == Form::kText || form == Form::kTemplate || form == Form::kPath; }
+bool IsTextual(Form form) {
+  return form == Form::kText || form == Form::kTemplate || form == Form::kPath;
+}
 
 YamlValue::Kind KindOf(const Shape& shape) {
   switch (shape.form) {
@@ -194,7 +201,8 @@ class Checker {
 
   bool Is(YamlValue::Kind kind, const Shape& shape, const YamlValue& value, const std::string& what) {
     if (value.kind == kind) return true;
-    sink_.Error(value.Pos(), absl::StrCat(what, " must be ", Expected(shape), ", not ", DescribeKind(value)), HintForKind(shape, value));
+    sink_.Error(value.Pos(), absl::StrCat(what, " must be ", Expected(shape), ", not ", DescribeKind(value)),
+                HintForKind(shape, value));
     return false;
   }
 
@@ -215,18 +223,21 @@ class Checker {
     if (meant.empty()) meant = Nearest(entry.key, free);
     const SourcePos pos = {map.file == nullptr ? "" : map.file->name, entry.line, entry.column};
     const bool few = table.fields().size() <= 8;
-    sink_.Error(pos, absl::StrCat("unknown key '", EscapeLine(absl::string_view(entry.key).substr(0, 60)), "' in the ", table.name()),
+    sink_.Error(pos,
+                absl::StrCat("unknown key '", EscapeLine(absl::string_view(entry.key).substr(0, 60)), "' in the ",
+                             table.name()),
                 !meant.empty() ? absl::StrCat("did you mean '", meant, "'?")
-                : few          ? absl::StrCat("there are ", absl::StrJoin(table.fields(), ", ", [](std::string* out, const FieldInfo& f) {
-                                              out->append(f.key);
-                                            }))
+                : few          ? absl::StrCat("there are ",
+                                              absl::StrJoin(table.fields(), ", ",
+                                                            [](std::string* out, const FieldInfo& f) { out->append(f.key); }))
                                : "`mayfly schema` and docs/envspec.md list all keys");
   }
 
   void Map(const Shape& shape, const YamlValue& map) {
     for (const YamlEntry& entry : map.entries) {
       const SourcePos pos = {map.file == nullptr ? "" : map.file->name, entry.line, entry.column};
-      if (absl::Status status = CheckText(Of(shape.key), entry.key); !status.ok()) ErrorWithHint(pos, status.message(), sink_);
+      if (absl::Status status = CheckText(Of(shape.key), entry.key); !status.ok())
+        ErrorWithHint(pos, status.message(), sink_);
       Check(*shape.item, *entry.value, absl::StrCat("'", EscapeLine(absl::string_view(entry.key).substr(0, 60)), "'"));
     }
   }
@@ -242,27 +253,34 @@ class Checker {
       return;
     }
     if (!Is(YamlValue::Kind::kList, shape, value, what)) return;
-    if (value.items.empty()) sink_.Error(value.Pos(), absl::StrCat(what, " is an empty list"), "write the program and its arguments");
+    if (value.items.empty())
+      sink_.Error(value.Pos(), absl::StrCat(what, " is an empty list"), "write the program and its arguments");
     List(ListOf(Of(Form::kTemplate)), value, what);
     if (!value.items.empty() && value.items[0]->IsScalar() && absl::StrContains(value.items[0]->text, " ")) {
-      sink_.Warning(value.items[0]->Pos(), absl::StrCat("the program's name '", EscapeLine(value.items[0]->text.substr(0, 60)), "' has a space in it"),
-                    "one word to an entry: [a, b]; or write the command as one text without [ ]");
+      sink_.Warning(
+          value.items[0]->Pos(),
+          absl::StrCat("the program's name '", EscapeLine(value.items[0]->text.substr(0, 60)), "' has a space in it"),
+          "one word to an entry: [a, b]; or write the command as one text without [ ]");
     }
   }
 
   void Scalar(const Shape& shape, const YamlValue& value) {
     if (value.plain && IsTextual(shape.form)) {
       if (const std::string why = AmbiguousPlain(value); !why.empty()) {
-        sink_.Error(value.Pos(), absl::StrCat("'", value.text, "' without quotes ", why), absl::StrCat("write \"", value.text, "\""));
+        sink_.Error(value.Pos(), absl::StrCat("'", value.text, "' without quotes ", why),
+                    absl::StrCat("write \"", value.text, "\""));
         return;
       }
     }
     if (value.plain && shape.form == Form::kMode) {
-      sink_.Error(value.Pos(), absl::StrCat("'", EscapeLine(value.text.substr(0, 40)), "' without quotes is octal to some YAML readers and decimal to others"),
+      sink_.Error(value.Pos(),
+                  absl::StrCat("'", EscapeLine(value.text.substr(0, 40)),
+                               "' without quotes is octal to some YAML readers and decimal to others"),
                   absl::StrCat("write \"", EscapeLine(value.text.substr(0, 40)), "\""));
       return;
     }
-    if (absl::Status status = CheckText(shape, value.text); !status.ok()) ErrorWithHint(value.Pos(), status.message(), sink_);
+    if (absl::Status status = CheckText(shape, value.text); !status.ok())
+      ErrorWithHint(value.Pos(), status.message(), sink_);
   }
 
   Sink& sink_;
@@ -358,7 +376,9 @@ void CheckShape(const Shape& shape, const YamlValue& value, const std::string& w
   Checker(sink).Check(shape, value, what);
 }
 
-void CheckRequired(const Shape& shape, const YamlValue& value, Sink& sink) { Checker(sink).Required(shape, value); }
+void CheckRequired(const Shape& shape, const YamlValue& value, Sink& sink) {
+  Checker(sink).Required(shape, value);
+}
 
 const Shape& Chosen(const Shape& either, const YamlValue& value) {
   const bool list_command = either.item->form == Form::kCommand && value.IsList();

@@ -12,8 +12,8 @@ namespace mayfly {
 // `what` names the value in messages: "'port'". The depth of a shape bounds the recursion; no file can deepen it.
 void CheckShape(const Shape& shape, const YamlValue& value, const std::string& what, Sink& sink);
 
-// Are all required keys there, in `value` and below? Apart from CheckShape because a type, and a service before its type
-// is merged in, may be partial.
+// Are all required keys there, in `value` and below? Apart from CheckShape because a type, and a service before its
+// type is merged in, may be partial.
 void CheckRequired(const Shape& shape, const YamlValue& value, Sink& sink);
 
 // The alternative of a kEither that `value` takes.

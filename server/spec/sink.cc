@@ -20,11 +20,13 @@ SourcePos Sink::Locate(const SourcePos& from, absl::string_view part, int skip) 
 void Sink::Add(Severity severity, SourcePos pos, std::string message, std::string hint) {
   if (diagnostics_.size() > kMost) return;
   if (diagnostics_.size() == kMost) {
-    diagnostics_.push_back({Severity::kError, {pos.file, 0, 0}, "too many problems to show: mend the ones above first"});
+    diagnostics_.push_back(
+        {Severity::kError, {pos.file, 0, 0}, "too many problems to show: mend the ones above first"});
     return;
   }
   std::string line;
-  if (const auto file = files_.find(pos.file); file != files_.end() && pos.line > 0) line = file->second->Line(pos.line);
+  if (const auto file = files_.find(pos.file); file != files_.end() && pos.line > 0)
+    line = file->second->Line(pos.line);
   // The same value seen on two ways (a type used by many services, an alias) is reported once.
   for (const Diagnostic& d : diagnostics_) {
     if (d.pos == pos && d.message == message) return;

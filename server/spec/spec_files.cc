@@ -108,7 +108,8 @@ SpecFiles::SpecFiles(absl::string_view path, Sink& sink) {
   while (given.size() > 1 && given.back() == '/') given.pop_back();
   const std::string real = RealPath(given);
   if (real.empty()) {
-    sink.Error({given}, absl::StrCat("no such file or folder (", std::strerror(errno), ")"), "-f takes a folder or an envspec.yml");
+    sink.Error({given}, absl::StrCat("no such file or folder (", std::strerror(errno), ")"),
+               "-f takes a folder or an envspec.yml");
     return;
   }
   if (!IsFolder(real)) {
@@ -125,7 +126,8 @@ SpecFiles::SpecFiles(absl::string_view path, Sink& sink) {
     main_ = name;
     main_is_service_ = absl::string_view(name) == "service.yml";
   }
-  if (main_.empty()) sink.Error({given}, "there is no envspec.yml and no service.yml in this folder", HintForEmpty(real));
+  if (main_.empty())
+    sink.Error({given}, "there is no envspec.yml and no service.yml in this folder", HintForEmpty(real));
 }
 
 SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& wanted, Sink& sink) {
@@ -133,12 +135,14 @@ SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& want
   const std::string shown = Shown(relative);
   const bool itself = wanted.file.empty();
   const auto refuse = [&](absl::string_view why, std::string hint = "") {
-    sink.Error(itself ? SourcePos{shown} : wanted, itself ? std::string(why) : absl::StrCat("'", relative, "' ", why), std::move(hint));
+    sink.Error(itself ? SourcePos{shown} : wanted, itself ? std::string(why) : absl::StrCat("'", relative, "' ", why),
+               std::move(hint));
     return nullptr;
   };
   const std::string real = RealPath(JoinPath(root_, relative));
   if (real.empty()) return refuse(absl::StrCat("cannot be read (", std::strerror(errno), ")"));
-  if (!IsBelow(real, root_)) return refuse("is a symbolic link that leads out of the root folder", "put a copy below the root");
+  if (!IsBelow(real, root_))
+    return refuse("is a symbolic link that leads out of the root folder", "put a copy below the root");
   absl::StatusOr<std::string> text = ReadAll(real, kMaxSpecBytes);
   if (!text.ok()) return refuse(text.status().message());
   auto file = std::make_shared<SourceFile>(SourceFile{shown, *std::move(text)});
@@ -147,7 +151,9 @@ SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& want
   return file;
 }
 
-bool SpecFiles::Exists(const std::string& relative) const { return IsThere(JoinPath(root_, relative)); }
+bool SpecFiles::Exists(const std::string& relative) const {
+  return IsThere(JoinPath(root_, relative));
+}
 
 std::vector<std::string> SpecFiles::Folders(const std::string& pattern) const {
   std::vector<std::string> found = {""};
@@ -162,7 +168,8 @@ std::vector<std::string> SpecFiles::Folders(const std::string& pattern) const {
       }
       for (const std::string& name : Entries(JoinPath(root_, folder))) {
         const std::string inner = JoinPath(folder, name);
-        if (fnmatch(part.c_str(), name.c_str(), FNM_PERIOD) == 0 && IsFolder(JoinPath(root_, inner))) next.push_back(inner);
+        if (fnmatch(part.c_str(), name.c_str(), FNM_PERIOD) == 0 && IsFolder(JoinPath(root_, inner)))
+          next.push_back(inner);
       }
     }
     found = std::move(next);
@@ -170,11 +177,14 @@ std::vector<std::string> SpecFiles::Folders(const std::string& pattern) const {
   return found;
 }
 
-std::string SpecFiles::Shown(const std::string& relative) const { return JoinPath(shown_root_, relative); }
+std::string SpecFiles::Shown(const std::string& relative) const {
+  return JoinPath(shown_root_, relative);
+}
 
 std::string SpecFiles::Digest() const {
   std::string all;
-  for (const auto& [path, file] : read_) absl::StrAppend(&all, path.size(), ":", path, file->text.size(), ":", file->text);
+  for (const auto& [path, file] : read_)
+    absl::StrAppend(&all, path.size(), ":", path, file->text.size(), ":", file->text);
   return Sha256Hex(all);
 }
 

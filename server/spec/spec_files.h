@@ -20,9 +20,9 @@ class SpecFiles {
   const std::string& main() const { return main_; }  // The file to begin with, relative to root.
   bool main_is_service() const { return main_is_service_; }
 
-  // The text of a file below the root, by its path relative to it; nullptr when there is none or it cannot be read, which
-  // is an error at `wanted` ("" and 0 for the file itself). Symbolic links that lead out of the root, files that are not
-  // ordinary and files over the limit are refused.
+  // The text of a file below the root, by its path relative to it; nullptr when there is none or it cannot be read,
+  // which is an error at `wanted` ("" and 0 for the file itself). Symbolic links that lead out of the root, files that
+  // are not ordinary and files over the limit are refused.
   SourceFileRef Read(const std::string& relative, const SourcePos& wanted, Sink& sink);
 
   bool Exists(const std::string& relative) const;

@@ -13,8 +13,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "mayfly/base/text.h"
-#include "yaml-cpp/yaml.h"  // IWYU pragma: keep
 #include "yaml-cpp/eventhandler.h"
+#include "yaml-cpp/yaml.h"  // IWYU pragma: keep
 
 namespace mayfly {
 namespace {
@@ -128,7 +128,8 @@ class Builder : public YAML::EventHandler {
     if (tag.empty() || tag == "?" || tag == "!") return;
     std::string shown = tag;
     if (absl::StartsWith(shown, "tag:yaml.org,2002:")) shown = absl::StrCat("!!", shown.substr(18));
-    Fail(mark, absl::StrCat("tags such as '", Cut(shown), "' are not used here"), "remove the tag; write text in quotes");
+    Fail(mark, absl::StrCat("tags such as '", Cut(shown), "' are not used here"),
+         "remove the tag; write text in quotes");
   }
 
   void SetKey(const YAML::Mark& mark, bool plain, const std::string& key) {
@@ -218,7 +219,8 @@ Explained Explain(const std::string& message, const std::string& line) {
     return {"'- ' cannot begin a list here", "begin the list in a new line, or write [a, b]"};
   }
   if (message == "unknown token") return {"a value cannot begin with this character", "put it in quotes"};
-  if (message == "the referenced anchor is not defined") return {"no anchor of that name", "write & before its definition"};
+  if (message == "the referenced anchor is not defined")
+    return {"no anchor of that name", "write & before its definition"};
   if (absl::StartsWith(message, "unknown escape character")) {
     return {"unknown escape in double quotes", "write \\\\ for a backslash, or use single quotes"};
   }
@@ -240,7 +242,8 @@ size_t CleanLength(absl::string_view s) {
 // What yaml-cpp would read in silence or report badly.
 bool CheckText(const SourceFile& file, Sink& sink) {
   if (file.text.size() > kMaxSpecBytes) {
-    sink.Error({file.name, 0, 0}, absl::StrCat("larger than ", HumanSize(kMaxSpecBytes), ", the limit for a spec file"));
+    sink.Error({file.name, 0, 0},
+               absl::StrCat("larger than ", HumanSize(kMaxSpecBytes), ", the limit for a spec file"));
     return false;
   }
   if (absl::StartsWith(file.text, "\xFF\xFE") || absl::StartsWith(file.text, "\xFE\xFF")) {

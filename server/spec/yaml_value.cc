@@ -72,14 +72,19 @@ std::string FlowText(const YamlValue& value) {
       out = value.text;
       break;
     case YamlValue::Kind::kList:
-      out = absl::StrCat("[", absl::StrJoin(value.items, ", ", [](std::string* to, const YamlRef& item) {
-                           absl::StrAppend(to, FlowText(*item));
-                         }), "]");
+      out = absl::StrCat(
+          "[",
+          absl::StrJoin(value.items, ", ",
+                        [](std::string* to, const YamlRef& item) { absl::StrAppend(to, FlowText(*item)); }),
+          "]");
       break;
     case YamlValue::Kind::kMap:
-      out = absl::StrCat("{", absl::StrJoin(value.entries, ", ", [](std::string* to, const YamlEntry& entry) {
-                           absl::StrAppend(to, entry.key, ": ", FlowText(*entry.value));
-                         }), "}");
+      out = absl::StrCat("{",
+                         absl::StrJoin(value.entries, ", ",
+                                       [](std::string* to, const YamlEntry& entry) {
+                                         absl::StrAppend(to, entry.key, ": ", FlowText(*entry.value));
+                                       }),
+                         "}");
       break;
   }
   constexpr size_t kLongest = 200;

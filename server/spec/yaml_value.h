@@ -43,7 +43,7 @@ struct YamlValue {
   SourceFileRef file;  // nullptr in the built-in types.
   int line = 0;        // 1-based, as in SourcePos.
   int column = 0;
-  std::string layer;   // Set by merging: which layer a leaf came from; see Origin::layer.
+  std::string layer;  // Set by merging: which layer a leaf came from; see Origin::layer.
 
   bool IsNull() const { return kind == Kind::kNull; }
   bool IsScalar() const { return kind == Kind::kScalar; }
@@ -63,7 +63,8 @@ std::string DescribeKind(const YamlValue& value);
 // On one line, as YAML's flow form would show it: "[a, b]", "{migrate: completed}". Long text is cut at 200 characters.
 std::string FlowText(const YamlValue& value);
 
-// The place of `part` in `file` from `from` on, or `from` when it is not there; `skip` earlier occurrences are passed over.
+// The place of `part` in `file` from `from` on, or `from` when it is not there; `skip` earlier occurrences are passed
+// over.
 SourcePos LocateFrom(const SourceFile& file, const SourcePos& from, absl::string_view part, int skip = 0);
 
 // The same inside the scalar `value`: searched in the source text, because quotes, escapes and blocks shift offsets.

@@ -33,7 +33,8 @@ ALLOWED = {
     "server/app": ["include", "server", "proto"],
     "client/lib": BASE + ["server/base", "proto"],
     # The offline verbs (lint, schema, explain, init) read specs without a server: docs/adr.
-    "client/cli": BASE + ["server/base", "proto", "client/lib", "include/mayfly/spec", "server/spec"],
+    "client/cli": BASE + ["server/base", "proto", "client/lib", "include/mayfly/spec", "include/mayfly/plan",
+                          "include/mayfly/engine", "server/spec", "server/plan"],
     "client/ci": BASE + ["proto", "client/lib"],
     "tests": ["include", "server", "client", "proto", "tests"],
 }

@@ -44,7 +44,8 @@ health: {within: 7s}
   const LoadedCatalogue loaded = LoadGood(folder);
   const ServiceSpec& cart = loaded.catalogue.services.at("cart");
   EXPECT_EQ(Words(cart.run), "[./cart][--fast][--service]");
-  EXPECT_THAT(cart.variables, ElementsAre(Pair("A", Template{"type"}), Pair("B", Template{"service"}), Pair("C", Template{"service"})));
+  EXPECT_THAT(cart.variables,
+              ElementsAre(Pair("A", Template{"type"}), Pair("B", Template{"service"}), Pair("C", Template{"service"})));
   EXPECT_EQ(cart.probe.kind, Probe::Kind::kHttp);
   EXPECT_EQ(cart.probe.path, "/healthz");
   EXPECT_EQ(cart.probe.port, 9000);
@@ -63,7 +64,8 @@ run: ./cart
 )");
   const ServiceSpec cart = LoadGood(folder).catalogue.services.at("cart");
   std::map<std::string, std::string> origins;
-  for (const Origin& o : cart.origins) origins[o.key] = absl::StrCat(o.value, " | ", o.layer, " | ", folder.Relative(FormatPos(o.pos)));
+  for (const Origin& o : cart.origins)
+    origins[o.key] = absl::StrCat(o.value, " | ", o.layer, " | ", folder.Relative(FormatPos(o.pos)));
   EXPECT_EQ(origins.at("port"), "9000 | type http (envspec.yml) | envspec.yml:2:22");
   EXPECT_EQ(origins.at("run"), "./cart | service | cart/service.yml:3:6");
   EXPECT_EQ(origins.at("health.tcp"), "true | type http (built in) | ");
@@ -151,7 +153,8 @@ TEST(CatalogueLoaderTest, DigestChangesWithAnyFileAndOnlyThen) {
 }
 
 TEST(FindSpecTest, TheNearestEnvspecAboveWinsOverTheFoldersOwnService) {
-  const SpecFolder folder("services: [services/*]\n--- services/cart/service.yml\nname: cart\ntype: http\nrun: ./cart\n");
+  const SpecFolder folder(
+      "services: [services/*]\n--- services/cart/service.yml\nname: cart\ntype: http\nrun: ./cart\n");
   const auto found = FindSpec(folder.path() + "/services/cart");
   ASSERT_OK(found);
   EXPECT_EQ(folder.Relative(*found), "envspec.yml");

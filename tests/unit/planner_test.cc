@@ -42,7 +42,9 @@ class PlannerTest : public testing::Test {
     return names;
   }
 
-  static const PlanNode& At(const PlanResult& result, absl::string_view name) { return result.plan.nodes.at(result.plan.Find(name)); }
+  static const PlanNode& At(const PlanResult& result, absl::string_view name) {
+    return result.plan.nodes.at(result.plan.Find(name));
+  }
 
   std::string Text(const PlanResult& result) { return folder_->Relative(FormatDiagnostics(result.diagnostics)); }
 
@@ -66,7 +68,8 @@ TEST_F(PlannerTest, ChosenServiceBringsWhatItNeedsAndRefersTo) {
 }
 
 TEST_F(PlannerTest, NothingNamedMeansAllServicesAndNoTests) {
-  EXPECT_THAT(Names(Make(kShop, {}).plan), testing::UnorderedElementsAre("web", "cart", "cart.migrate", "search", "mail", "postgres", "redis"));
+  EXPECT_THAT(Names(Make(kShop, {}).plan),
+              testing::UnorderedElementsAre("web", "cart", "cart.migrate", "search", "mail", "postgres", "redis"));
 }
 
 TEST_F(PlannerTest, AllTestsOfAChosenServiceAreThoseThatCoverIt) {
@@ -96,8 +99,8 @@ TEST_F(PlannerTest, WhatANodeNeedsComesBeforeIt) {
 }
 
 TEST_F(PlannerTest, LongestPathGoesFirst) {
-  times_ = {{"postgres", absl::Seconds(1)}, {"redis", absl::Seconds(3)}, {"cart", absl::Seconds(1)}, {"web", absl::Seconds(1)},
-            {"cart.migrate", absl::Seconds(1)}, {"search", absl::Seconds(2)}};
+  times_ = {{"postgres", absl::Seconds(1)}, {"redis", absl::Seconds(3)},        {"cart", absl::Seconds(1)},
+            {"web", absl::Seconds(1)},      {"cart.migrate", absl::Seconds(1)}, {"search", absl::Seconds(2)}};
   EnvironmentRequest request;
   request.services = {"web"};
   const PlanResult result = Make(kShop, request);
@@ -117,22 +120,30 @@ TEST_F(PlannerTest, ReferencesAreFilledIn) {
     run: [./web, --to, "${box.address}", "$${HOME}"]
     env: {URL: "${box.url}/x", ENV: "${env.name}", LEVEL: info, C: "${env.COLOR}", M: "${box.port.metrics}", S: "${self.host}", D: "${box.dsn}"}
   box: {type: http, run: ./box, ports: {main: 80, metrics: 81}, outputs: {dsn: "at=${self.url}"}}
-)", request);
+)",
+                                 request);
   ASSERT_EQ(Text(result), "");
   const ProcessSpec& web = At(result, "web").process;
   EXPECT_THAT(web.argv, ElementsAre("./web", "--to", "box:80", "${HOME}"));
-  const std::map<std::string, std::string> expected = {
-      {"URL", "http://box:80/x"}, {"ENV", "pr-7"}, {"LEVEL", "debug"}, {"C", "red"}, {"M", "81"}, {"S", "web"},
-      {"D", "at=http://box:80"}, {"MAYFLY_ENVIRONMENT", "pr-7"}, {"MAYFLY_SERVICE", "web"}};
+  const std::map<std::string, std::string> expected = {{"URL", "http://box:80/x"},
+                                                       {"ENV", "pr-7"},
+                                                       {"LEVEL", "debug"},
+                                                       {"C", "red"},
+                                                       {"M", "81"},
+                                                       {"S", "web"},
+                                                       {"D", "at=http://box:80"},
+                                                       {"MAYFLY_ENVIRONMENT", "pr-7"},
+                                                       {"MAYFLY_SERVICE", "web"}};
   EXPECT_EQ(web.variables, expected);
 }
 
 TEST_F(PlannerTest, UnsetVariableAndMissingSecretAreNamedWithTheirPlace) {
   const PlanResult result = Make(R"(services:
   web: {type: http, run: ./web, env: {A: "${env.KEY}"}, secrets: {TOKEN: stripe}}
-)", {});
+)",
+                                 {});
   EXPECT_THAT(Text(result), HasSubstr("envspec.yml:2:42: error: ${env.KEY} is not set"));
-  EXPECT_THAT(Text(result), HasSubstr("envspec.yml:2:75: error: 'web' needs the secret 'stripe', which was not given"));
+  EXPECT_THAT(Text(result), HasSubstr("envspec.yml:2:74: error: 'web' needs the secret 'stripe', which was not given"));
 }
 
 TEST_F(PlannerTest, CircleIsShownWholeFromWhatWasAskedFor) {
@@ -142,8 +153,12 @@ TEST_F(PlannerTest, CircleIsShownWholeFromWhatWasAskedFor) {
   auth: {type: http, run: ./a, needs: [db]}
   db: {type: http, run: ./d, needs: [web]}
   web: {type: http, run: ./w, needs: [auth]}
-)", request);
-  EXPECT_THAT(Text(result), HasSubstr("needs form a circle: web -> auth (envspec.yml:4:39) -> db (envspec.yml:2:40) -> web (envspec.yml:3:38)"));
+)",
+                                 request);
+  EXPECT_THAT(
+      Text(result),
+      HasSubstr(
+          "needs form a circle: web -> auth (envspec.yml:4:39) -> db (envspec.yml:2:40) -> web (envspec.yml:3:38)"));
   EXPECT_FALSE(result.ok());
 }
 
@@ -158,7 +173,9 @@ TEST_F(PlannerTest, UnknownNamesSuggestTheNearest) {
 
 TEST_F(PlannerTest, ImageNeedsAnEngineThatHasThem) {
   constexpr char kImage[] = "services:\n  web: {type: http, image: shop/web}\n";
-  EXPECT_THAT(Text(Make(kImage, {})), HasSubstr("envspec.yml:2:28: error: the local engine cannot run container images yet, and 'web' asks for it"));
+  EXPECT_THAT(
+      Text(Make(kImage, {})),
+      HasSubstr("envspec.yml:2:28: error: the local engine cannot run container images yet, and 'web' asks for it"));
   capabilities_.images = true;
   EXPECT_EQ(Text(Make(kImage, {})), "");
 }
@@ -167,7 +184,9 @@ TEST_F(PlannerTest, DigestFollowsTheProcessAndNotItsProbe) {
   SpecFolder folder("services:\n  web: {type: http, run: ./web}\n");
   const auto plan = [&](absl::string_view text) {
     folder.Write("envspec.yml", text);
-    return MakePlan(LoadCatalogue(folder.path()).catalogue, {}, capabilities_, {}, fingerprint_).plan.nodes.at(0).digest;
+    return MakePlan(LoadCatalogue(folder.path()).catalogue, {}, capabilities_, {}, fingerprint_)
+        .plan.nodes.at(0)
+        .digest;
   };
   const std::string first = plan("services:\n  web: {type: http, run: ./web}\n");
   EXPECT_EQ(plan("services:\n  web: {type: http, run: ./web, health: {http: /x}, stop: {grace: 1s}}\n"), first);

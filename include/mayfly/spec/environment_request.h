@@ -19,19 +19,20 @@ enum class Keep {
 };
 
 struct EnvironmentRequest {
-  std::string request_id;   // Same id, same environment: a repeated create returns the first one's. Empty: none.
-  std::string name;         // Empty: derived from the catalogue's name.
-  std::string source;       // Absolute path of a folder or an envspec.yml on the server's machine.
+  std::string request_id;  // Same id, same environment: a repeated create returns the first one's. Empty: none.
+  std::string name;        // Empty: derived from the catalogue's name.
+  std::string source;      // Absolute path of a folder or an envspec.yml on the server's machine.
   std::vector<std::string> services;  // Chosen services; closure is added. Both lists empty: all services.
   std::vector<std::string> tests;     // Chosen test jobs.
   bool all_tests = false;             // Every test job; with `services`: those covering them.
   Keep keep = Keep::kAlways;
   std::string profile;                // Name of one of the catalogue's profiles, or empty.
   std::optional<absl::Duration> ttl;  // Over the profile's; default 8 h.
-  std::map<std::string, std::string> variables;  // --set and --env-file: ${env.KEY} and the services' variables of that name.
-  std::map<std::string, std::string> secrets;    // By secret name. Never stored, never logged.
-  std::string engine;                 // "local"; empty: the server's default.
-  std::string owner;                  // Who asks, as the server knows it.
+  std::map<std::string, std::string>
+      variables;  // --set and --env-file: ${env.KEY} and the services' variables of that name.
+  std::map<std::string, std::string> secrets;  // By secret name. Never stored, never logged.
+  std::string engine;                          // "local"; empty: the server's default.
+  std::string owner;                           // Who asks, as the server knows it.
 };
 
 }  // namespace mayfly

@@ -1,5 +1,5 @@
-// What an engine runs: one process with everything resolved. No references, no defaults, no origin are left in here; the
-// planner made it from a ServiceSpec or TestJobSpec, and both the plan and the engines speak of it.
+// What an engine runs: one process with everything resolved. No references, no defaults, no origin are left in here;
+// the planner made it from a ServiceSpec or TestJobSpec, and both the plan and the engines speak of it.
 #ifndef MAYFLY_SPEC_PROCESS_H_
 #define MAYFLY_SPEC_PROCESS_H_
 
@@ -35,10 +35,10 @@ struct Probe {
 };
 
 struct Port {
-  std::string name;      // "http", "grpc", "metrics"; unique within the service.
-  int number = 0;        // 1 to 65535.
-  bool expose = false;   // Reachable from the host.
-  int host_port = 0;     // Asked-for port on the host's loopback; 0: the engine chooses, the same one each time if free.
+  std::string name;     // "http", "grpc", "metrics"; unique within the service.
+  int number = 0;       // 1 to 65535.
+  bool expose = false;  // Reachable from the host.
+  int host_port = 0;    // Asked-for port on the host's loopback; 0: the engine chooses, the same one each time if free.
 
   friend bool operator==(const Port&, const Port&) = default;
 };
@@ -48,7 +48,7 @@ struct Resources {
   int64_t memory_bytes = 0;
   int64_t disk_bytes = 0;  // Size of the private writable layer.
   int64_t processes = 0;
-  double cpus = 0;         // 0.5 is half a core.
+  double cpus = 0;  // 0.5 is half a core.
 
   friend bool operator==(const Resources&, const Resources&) = default;
 };
@@ -69,10 +69,11 @@ struct StopPolicy {
 };
 
 struct ProcessSpec {
-  std::vector<std::string> argv;  // Never empty. argv[0] without '/' is searched in PATH; relative to `workdir` otherwise.
-  std::string image;              // Empty on the host's root file system.
-  std::string workdir;            // Absolute on the host (local engine), inside the image (Kubernetes); empty: image's own.
-  std::string source_root;        // Folder on the host, shown inside at the same path with a private writable layer.
+  std::vector<std::string>
+      argv;                 // Never empty. argv[0] without '/' is searched in PATH; relative to `workdir` otherwise.
+  std::string image;        // Empty on the host's root file system.
+  std::string workdir;      // Absolute on the host (local engine), inside the image (Kubernetes); empty: image's own.
+  std::string source_root;  // Folder on the host, shown inside at the same path with a private writable layer.
   std::map<std::string, std::string> variables;  // Environment variables, complete but for PATH, HOME and their like.
   std::vector<RenderedFile> files;
   std::vector<Port> ports;

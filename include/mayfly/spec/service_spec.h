@@ -50,7 +50,7 @@ enum class RestartPolicy { kNever, kOnFailure };
 struct JobSpec {
   std::string name;  // Unique within the service; its node is "<service>.<name>".
   std::vector<Template> run;
-  std::string workdir;  // Relative to the service's folder; empty: the folder itself.
+  std::string workdir;                        // Relative to the service's folder; empty: the folder itself.
   std::map<std::string, Template> variables;  // On top of the service's own.
   std::vector<Dependency> needs;              // On top of the service's own.
   absl::Duration within = absl::Minutes(5);
@@ -59,10 +59,10 @@ struct JobSpec {
 
 struct ServiceSpec {
   std::string name;
-  std::string type;    // Built in: http, grpc, worker, job, postgres, redis; or one of envspec.yml's `types`.
-  std::string base;    // The built-in type at the bottom of `type`; empty when there is none.
+  std::string type;       // Built in: http, grpc, worker, job, postgres, redis; or one of envspec.yml's `types`.
+  std::string base;       // The built-in type at the bottom of `type`; empty when there is none.
   bool one_shot = false;  // A job: it must exit 0, and READY is never reached, only COMPLETED.
-  std::string folder;  // Absolute folder of its service.yml.
+  std::string folder;     // Absolute folder of its service.yml.
   std::string image;
   std::vector<Template> run;  // `run` as words plus `args`; empty only when there is an image.
   std::string workdir;        // Relative to `folder`, or absolute.
@@ -84,23 +84,23 @@ struct ServiceSpec {
   std::vector<std::string> tests;  // Test jobs that cover it, on top of the jobs' own `covers`.
   int replicas = 1;
   std::vector<std::string> unsupported;  // Keys used that need an engine capability: "volumes", "sidecars", "image".
-  SourcePos pos;                // Of its `name`.
-  std::vector<Origin> origins;  // Every value that is set, in order of key.
+  SourcePos pos;                         // Of its `name`.
+  std::vector<Origin> origins;           // Every value that is set, in order of key.
 };
 
 struct TestJobSpec {
   std::string name;
   std::vector<Template> run;
-  std::string workdir;        // Relative to the catalogue's root.
+  std::string workdir;  // Relative to the catalogue's root.
   std::string image;
   std::vector<Dependency> needs;
   std::vector<std::string> covers;  // Services whose change asks for this job.
   std::map<std::string, Template> variables;
-  std::string junit;                 // File it writes, relative to `workdir`; empty: none.
+  std::string junit;                   // File it writes, relative to `workdir`; empty: none.
   std::vector<std::string> artifacts;  // Files or folders to keep, relative to `workdir`.
   absl::Duration within = absl::Minutes(10);
-  int retries = 0;             // Further tries after a failure; success after one marks the job flaky.
-  bool flaky = false;          // Declared flaky: its failure is reported and does not fail the verdict.
+  int retries = 0;     // Further tries after a failure; success after one marks the job flaky.
+  bool flaky = false;  // Declared flaky: its failure is reported and does not fail the verdict.
   Resources resources;
   std::vector<std::string> egress;
   SourcePos pos;

@@ -36,18 +36,30 @@ void RaiseLoopback() {
 
 }  // namespace
 
-Listener::Listener(const std::string& address, int port) {
+Listener::Listener(BoundOnly, const std::string& address, int port) {
   fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int on = 1;
   setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   sockaddr_in addr = AddressOf(address, port);
   socklen_t length = sizeof addr;
-  if (bind(fd_, reinterpret_cast<sockaddr*>(&addr), length) != 0 || listen(fd_, 128) != 0 ||
+  if (bind(fd_, reinterpret_cast<sockaddr*>(&addr), length) != 0 ||
       getsockname(fd_, reinterpret_cast<sockaddr*>(&addr), &length) != 0) {
-    perror("a test cannot listen");
+    perror("a test cannot bind");
     abort();
   }
   port_ = ntohs(addr.sin_port);
+}
+
+Listener::Listener(const std::string& address, int port) : Listener(BoundOnly(), address, port) { Listen(); }
+
+std::unique_ptr<Listener> Listener::Bound() {
+  return std::unique_ptr<Listener>(new Listener(BoundOnly(), "127.0.0.1", 0));
+}
+
+void Listener::Listen() {
+  if (listen(fd_, 128) == 0) return;
+  perror("a test cannot listen");
+  abort();
 }
 
 Listener::~Listener() {

@@ -3,6 +3,7 @@
 #define MAYFLY_TESTS_SUPPORT_NETWORK_H_
 
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace mayfly {
@@ -11,6 +12,8 @@ namespace mayfly {
 class Listener {
  public:
   explicit Listener(const std::string& address = "127.0.0.1", int port = 0);
+  // Bound, so that nobody else gets the port, not even a connection as its own; refuses connections until Listen.
+  static std::unique_ptr<Listener> Bound();
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -18,9 +21,12 @@ class Listener {
   int fd() const { return fd_; }
   int port() const { return port_; }
   int Accept() const;  // Blocks; the caller closes.
+  void Listen();
   void Close();
 
  private:
+  struct BoundOnly {};
+  Listener(BoundOnly, const std::string& address, int port);
   int fd_ = -1;
   int port_ = 0;
 };

@@ -1,5 +1,5 @@
-// One epoll set, timers and nothing else: what the launcher and every environment's init run on. Both are single-threaded
-// processes without a server around them, so they have no Loop and hold no locks.
+// One epoll set, timers and nothing else: what the launcher and every environment's init run on. Both are
+// single-threaded processes without a server around them, so they have no Loop and hold no locks.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_REACTOR_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_REACTOR_H_
 

@@ -64,8 +64,8 @@ class SockDiag {
   // All listening TCP sockets, IPv4 and IPv6, by port and address.
   absl::StatusOr<std::vector<ListeningPort>> Listening();
 
-  // All TCP (TIME_WAIT too), UDP, raw, unix and packet sockets. An error means that the list is not complete and nothing
-  // may be concluded from absence.
+  // All TCP (TIME_WAIT too), UDP, raw, unix and packet sockets. An error means that the list is not complete and
+  // nothing may be concluded from absence.
   absl::StatusOr<SocketList> Dump();
 
   // Ends a TCP, UDP or raw socket as if the peer had reset it (its holder gets ECONNABORTED). Needs CAP_NET_ADMIN over

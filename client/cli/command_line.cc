@@ -243,7 +243,7 @@ class Grammar {
     CLI::App* extend = Verb("extend", "give an environment more time to live");
     Words(extend, "NAME", "the environment; default: that of the nearest spec");
     Target(extend);
-    AddDuration(extend, "--ttl", &options_.ttl, "how long from now, such as 2h");
+    AddDuration(extend, "--ttl", &options_.ttl, "how long from now, such as 2h; default: an hour more than it has");
     CLI::App* restart = Verb("restart", "restart services in place, in order");
     Words(restart, "SERVICE", "the services");
     Target(restart);
@@ -327,8 +327,8 @@ class Grammar {
   CLI::App app_;
 };
 
-CommandWords::Flag Describe(const CLI::Option& option, const std::string& spelling) {
-  CommandWords::Flag flag;
+CommandTree::Flag Describe(const CLI::Option& option, const std::string& spelling) {
+  CommandTree::Flag flag;
   flag.name = spelling;
   flag.summary = option.get_description();
   flag.takes_value = option.get_items_expected_max() > 0;
@@ -342,8 +342,8 @@ CommandWords::Flag Describe(const CLI::Option& option, const std::string& spelli
   return flag;
 }
 
-CommandWords Describe(const CLI::App& app) {
-  CommandWords words;
+CommandTree Describe(const CLI::App& app) {
+  CommandTree words;
   words.name = app.get_name();
   words.summary = app.get_description();
   for (const CLI::Option* option : app.get_options()) {
@@ -400,9 +400,9 @@ std::variant<Options, Answer> ParseCommandLine(const std::vector<std::string>& a
   }
 }
 
-CommandWords DescribeCommandLine() {
+CommandTree DescribeCommandLine() {
   Grammar grammar;
-  CommandWords words = Describe(grammar.app());
+  CommandTree words = Describe(grammar.app());
   words.name = "";
   return words;
 }

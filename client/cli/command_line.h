@@ -20,7 +20,7 @@ struct Answer {
 std::variant<Options, Answer> ParseCommandLine(const std::vector<std::string>& args);
 
 // One command as completion sees it. The root has no name.
-struct CommandWords {
+struct CommandTree {
   std::string name;
   std::string summary;
   struct Flag {
@@ -31,11 +31,11 @@ struct CommandWords {
     std::vector<std::string> choices;  // Empty: free.
   };
   std::vector<Flag> flags;
-  std::vector<CommandWords> commands;
+  std::vector<CommandTree> commands;
 };
 
 // The same grammar as a tree.
-CommandWords DescribeCommandLine();
+CommandTree DescribeCommandLine();
 
 }  // namespace mayfly
 

@@ -12,17 +12,17 @@ namespace {
 // "server stop" and its like: every command with the words that lead to it.
 struct Command {
   std::string path;  // "" for the root.
-  const CommandWords* words;
+  const CommandTree* words;
 };
 
-void Collect(const CommandWords& words, const std::string& path, std::vector<Command>& out) {
+void Collect(const CommandTree& words, const std::string& path, std::vector<Command>& out) {
   out.push_back({path, &words});
-  for (const CommandWords& command : words.commands) {
+  for (const CommandTree& command : words.commands) {
     Collect(command, path.empty() ? command.name : absl::StrCat(path, " ", command.name), out);
   }
 }
 
-std::vector<Command> AllCommands(const CommandWords& root) {
+std::vector<Command> AllCommands(const CommandTree& root) {
   std::vector<Command> commands;
   Collect(root, "", commands);
   return commands;
@@ -32,20 +32,20 @@ std::string SingleQuoted(absl::string_view text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
 }
 
-std::vector<std::string> NextWords(const CommandWords& words) {
+std::vector<std::string> NextWords(const CommandTree& words) {
   std::vector<std::string> next;
-  for (const CommandWords& command : words.commands) next.push_back(command.name);
-  for (const CommandWords::Flag& flag : words.flags) next.push_back(flag.name);
+  for (const CommandTree& command : words.commands) next.push_back(command.name);
+  for (const CommandTree::Flag& flag : words.flags) next.push_back(flag.name);
   if (words.name == "completion") next.insert(next.end(), {"bash", "zsh", "fish"});
   return next;
 }
 
-std::string Bash(const CommandWords& root) {
+std::string Bash(const CommandTree& root) {
   std::string words_cases, value_cases;
   for (const Command& command : AllCommands(root)) {
     absl::StrAppend(&words_cases, "    ", SingleQuoted(command.path),
                     ") words=", SingleQuoted(absl::StrJoin(NextWords(*command.words), " ")), " ;;\n");
-    for (const CommandWords::Flag& flag : command.words->flags) {
+    for (const CommandTree::Flag& flag : command.words->flags) {
       if (!flag.takes_value) continue;
       const std::string reply = !flag.choices.empty()
                                     ? absl::StrCat("COMPREPLY=($(compgen -W ",
@@ -77,12 +77,12 @@ std::string ZshText(absl::string_view text) {
   return absl::StrReplaceAll(text, {{"'", "'\\''"}, {":", "\\:"}, {"[", "\\["}, {"]", "\\]"}});
 }
 
-std::string Zsh(const CommandWords& root) {
+std::string Zsh(const CommandTree& root) {
   std::string cases;
   for (const Command& command : AllCommands(root)) {
     absl::StrAppend(&cases, "    ", SingleQuoted(command.path), ")\n");
     std::vector<std::string> commands;
-    for (const CommandWords& next : command.words->commands) {
+    for (const CommandTree& next : command.words->commands) {
       commands.push_back(absl::StrCat("'", next.name, ":", ZshText(next.summary), "'"));
     }
     if (!commands.empty()) {
@@ -90,7 +90,7 @@ std::string Zsh(const CommandWords& root) {
                       ")\n      _describe -t commands command commands\n");
     }
     absl::StrAppend(&cases, "      _arguments -S");
-    for (const CommandWords::Flag& flag : command.words->flags) {
+    for (const CommandTree::Flag& flag : command.words->flags) {
       absl::StrAppend(&cases, " \\\n        '", flag.name, "[", ZshText(flag.summary), "]");
       if (!flag.choices.empty()) {
         absl::StrAppend(&cases, ":value:(", absl::StrJoin(flag.choices, " "), ")");
@@ -114,7 +114,7 @@ std::string Zsh(const CommandWords& root) {
       "    esac\n  done\n  case \"$word_path\" in\n", cases, "  esac\n}\ncompdef _mayfly mayfly\n");
 }
 
-std::string Fish(const CommandWords& root) {
+std::string Fish(const CommandTree& root) {
   std::string out = "# fish completion for mayfly: mayfly completion fish | source\ncomplete -c mayfly -f\n";
   for (const Command& command : AllCommands(root)) {
     std::string condition = "__fish_use_subcommand";
@@ -123,10 +123,10 @@ std::string Fish(const CommandWords& root) {
                                absl::StrReplaceAll(command.path, {{" ", "; and __fish_seen_subcommand_from "}}));
     }
     const std::string start = absl::StrCat("complete -c mayfly -n ", SingleQuoted(condition));
-    for (const CommandWords& next : command.words->commands) {
+    for (const CommandTree& next : command.words->commands) {
       absl::StrAppend(&out, start, " -a ", next.name, " -d ", SingleQuoted(next.summary), "\n");
     }
-    for (const CommandWords::Flag& flag : command.words->flags) {
+    for (const CommandTree::Flag& flag : command.words->flags) {
       const bool is_long = flag.name.rfind("--", 0) == 0;
       absl::StrAppend(&out, start, is_long ? " -l " : " -s ", flag.name.substr(is_long ? 2 : 1));
       if (flag.takes_value) absl::StrAppend(&out, flag.takes_path ? " -r -F" : " -x");
@@ -140,7 +140,7 @@ std::string Fish(const CommandWords& root) {
 
 }  // namespace
 
-std::string RenderCompletion(const CommandWords& root, absl::string_view shell) {
+std::string RenderCompletion(const CommandTree& root, absl::string_view shell) {
   if (shell == "bash") return Bash(root);
   if (shell == "zsh") return Zsh(root);
   if (shell == "fish") return Fish(root);

@@ -10,7 +10,7 @@
 namespace mayfly {
 
 // The script for "bash", "zsh" or "fish"; "" for another shell. The words are fixed: it runs nothing and asks nobody.
-std::string RenderCompletion(const CommandWords& root, absl::string_view shell);
+std::string RenderCompletion(const CommandTree& root, absl::string_view shell);
 
 }  // namespace mayfly
 

@@ -44,7 +44,7 @@ class Mailbox {
   }
 
  private:
-  UniqueFd fd_;
+  OwnedFd fd_;
   Mutex mutex_;
   std::vector<v1::Event> events_ ABSL_GUARDED_BY(mutex_);
   absl::Status status_ ABSL_GUARDED_BY(mutex_);

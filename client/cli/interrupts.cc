@@ -8,8 +8,8 @@
 namespace mayfly {
 namespace {
 
-UniqueFd SignalFd(const sigset_t& set) {
-  return UniqueFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+OwnedFd SignalFd(const sigset_t& set) {
+  return OwnedFd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
 int TakeFrom(int fd) {

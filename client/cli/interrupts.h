@@ -23,8 +23,8 @@ class Interrupts {
   int WaitFor(int milliseconds);
 
  private:
-  UniqueFd stop_;
-  UniqueFd resize_;
+  OwnedFd stop_;
+  OwnedFd resize_;
 };
 
 }  // namespace mayfly

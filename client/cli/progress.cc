@@ -49,9 +49,10 @@ void Progress::Apply(const v1::Event& event) {
       break;
     case v1::Event::NODE: {
       ProgressRow& row = Row(event.node());
-      if (event.node_state() != row.state) row.since = last_offset_;
-      if (event.node_state() == v1::Node::STARTING && event.attributes().count("phase") != 0)
-        row.launched = last_offset_;
+      const bool changes = event.node_state() != row.state || event.attempt() != row.attempt;
+      if (changes) row.since = last_offset_;
+      // STARTING comes twice, launched and running: what is measured begins with the first.
+      if (event.node_state() == v1::Node::STARTING && changes) row.launched = last_offset_;
       if (event.node_state() == v1::Node::READY || event.node_state() == v1::Node::SUCCEEDED) {
         row.took = last_offset_ - row.launched;
       }

@@ -80,7 +80,11 @@ absl::StatusOr<ProvisionerClient*> Session::Connect(bool may_start) {
 
 absl::StatusOr<std::string> Session::Source() {
   std::error_code error;
-  return FindSpec(options_.path, std::filesystem::current_path(error).string());
+  // A path for a server on another machine need not exist on this one.
+  if (!options_.server.empty() && !options_.path.empty()) {
+    return std::filesystem::absolute(options_.path, error).lexically_normal().string();
+  }
+  return ResolveSpec(options_.path, std::filesystem::current_path(error).string());
 }
 
 absl::StatusOr<std::string> Session::EnvironmentName(size_t word) {

@@ -50,7 +50,7 @@ absl::string_view NameOfLine(absl::string_view line) {
 
 }  // namespace
 
-absl::StatusOr<std::string> FindSpec(absl::string_view path, absl::string_view start) {
+absl::StatusOr<std::string> ResolveSpec(absl::string_view path, absl::string_view start) {
   std::error_code error;
   if (!path.empty()) {
     const fs::path given = fs::absolute(fs::path(std::string(path)), error).lexically_normal();

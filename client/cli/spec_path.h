@@ -12,7 +12,7 @@ namespace mayfly {
 // Absolute path of the spec: `path` when given (a folder, an envspec.yml or a service.yml; NOT_FOUND when missing),
 // else the nearest envspec.yml in `start` or a folder above it, else the nearest service.yml. NOT_FOUND says what to
 // do.
-absl::StatusOr<std::string> FindSpec(absl::string_view path, absl::string_view start);
+absl::StatusOr<std::string> ResolveSpec(absl::string_view path, absl::string_view start);
 
 // The catalogue's name: the top-level `name` of the envspec, or the folder's name. Works on broken specs, too, because
 // `down` must; always a valid environment name of at most `max_length` characters.

@@ -5,23 +5,39 @@
 #include "mayfly/base/text.h"
 
 namespace mayfly {
+namespace {
+
+constexpr absl::Duration kDefaultExtension = absl::Hours(1);
+
+}  // namespace
 
 ExitCode VerbExtend(Session& session) {
-  if (!session.options().ttl.has_value()) {
-    return Usage(session, "say for how long from now: mayfly extend [NAME] --ttl 2h");
-  }
   const auto name = session.EnvironmentName();
   if (!name.ok()) return session.Fail(name.status());
   const auto client = session.Connect();
   if (!client.ok()) return session.Fail(client.status());
+  v1::GetEnvironmentRequest get;
+  get.set_name(*name);
+  const auto now = (*client)->GetEnvironment(get);
+  if (!now.ok()) return session.Fail(now.status());
   v1::UpdateEnvironmentRequest request;
   request.mutable_environment()->set_name(*name);
-  *request.mutable_environment()->mutable_ttl() = ToProto(*session.options().ttl);
-  request.mutable_update_mask()->add_paths("ttl");
+  request.mutable_environment()->set_etag(now->etag());
+  if (session.options().ttl.has_value()) {
+    *request.mutable_environment()->mutable_ttl() = ToProto(*session.options().ttl);
+    request.mutable_update_mask()->add_paths("ttl");
+  } else {
+    // Without a length: never less than it had.
+    const absl::Time from = now->has_expire_time() ? ToTime(now->expire_time()) : absl::Now();
+    *request.mutable_environment()->mutable_expire_time() = ToProto(from + kDefaultExtension);
+    request.mutable_update_mask()->add_paths("expire_time");
+  }
   const auto environment = (*client)->UpdateEnvironment(request);
   if (!environment.ok()) return session.Fail(environment.status());
-  session.console().Note(
-      absl::StrCat(EscapeLine(*name), " lives ", HumanDuration(*session.options().ttl), " from now"));
+  if (environment->has_expire_time()) {
+    session.console().Note(absl::StrCat(EscapeLine(*name), " expires in ",
+                                        HumanDuration(ToTime(environment->expire_time()) - absl::Now())));
+  }
   if (session.options().format == Format::kTable) return kExitOk;
   return PrintEnvironment(session, *environment, /*brief=*/true);
 }

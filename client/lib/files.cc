@@ -16,7 +16,7 @@ absl::Status Write(const std::string& path, absl::string_view content, int flags
   std::error_code error;
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (!folder.empty()) std::filesystem::create_directories(folder, error);
-  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644));
+  const OwnedFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644));
   if (fd.get() < 0 && errno == EEXIST) return absl::AlreadyExistsError(absl::StrCat(path, " exists already"));
   if (fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", path));
   return Annotate(WriteAll(fd.get(), content), absl::StrCat("cannot write ", path));
@@ -25,7 +25,7 @@ absl::Status Write(const std::string& path, absl::string_view content, int flags
 }  // namespace
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t limit) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const OwnedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot read ", path));
   std::string content;
   char buffer[16384];

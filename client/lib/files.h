@@ -14,15 +14,15 @@
 namespace mayfly {
 
 // Owns a descriptor; negative: none.
-class UniqueFd {
+class OwnedFd {
  public:
-  explicit UniqueFd(int fd = -1) : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
+  explicit OwnedFd(int fd = -1) : fd_(fd) {}
+  OwnedFd(OwnedFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  OwnedFd& operator=(OwnedFd&& other) noexcept {
     std::swap(fd_, other.fd_);
     return *this;
   }
-  ~UniqueFd() {
+  ~OwnedFd() {
     if (fd_ >= 0) close(fd_);
   }
   int get() const { return fd_; }

@@ -43,7 +43,7 @@ bool Answers(const std::string& socket_path) {
   address.sun_family = AF_UNIX;
   if (socket_path.empty() || socket_path.size() >= sizeof(address.sun_path)) return false;
   memcpy(address.sun_path, socket_path.data(), socket_path.size());
-  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const OwnedFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (fd.get() < 0) return false;
   if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return true;
   return errno == EAGAIN || errno == EINPROGRESS;  // A full backlog is somebody, too.
@@ -66,7 +66,7 @@ std::string ServerBinary() {
 
 // The last lines that the server wrote since `from`, as one line.
 std::string LastWords(const std::string& log, off_t from) {
-  const UniqueFd fd(open(log.c_str(), O_RDONLY | O_CLOEXEC));
+  const OwnedFd fd(open(log.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return "";
   const off_t size = lseek(fd.get(), 0, SEEK_END);
   std::string tail(static_cast<size_t>(std::min<off_t>(std::max<off_t>(size - from, 0), 4096)), '\0');
@@ -81,14 +81,14 @@ std::string LastWords(const std::string& log, off_t from) {
 
 struct Child {
   pid_t pid = -1;
-  UniqueFd ready;  // One line when it serves; end of file when it is gone.
+  OwnedFd ready;  // One line when it serves; end of file when it is gone.
 };
 
 absl::StatusOr<Child> Spawn(const std::string& binary, const StartOptions& options, int log_fd) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-  Child child{.ready = UniqueFd(ends[0])};
-  const UniqueFd write_end(ends[1]);
+  Child child{.ready = OwnedFd(ends[0])};
+  const OwnedFd write_end(ends[1]);
   constexpr int kReadyFd = 3;
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
@@ -133,7 +133,7 @@ absl::Status WaitFor(int fd, int cancel_fd, absl::Time deadline, absl::string_vi
 
 // Another process is about to serve the same state folder: waits until its server.json leads to it.
 absl::StatusOr<LocalServer> WaitForOther(const StartOptions& options, absl::Time deadline) {
-  const UniqueFd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  const OwnedFd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (inotify_add_watch(watch.get(), options.state_dir.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_CREATE) < 0) {
     return ErrnoStatus(errno, absl::StrCat("cannot watch ", options.state_dir));
   }
@@ -188,7 +188,7 @@ absl::StatusOr<LocalServer> FindOrStartServer(const StartOptions& options) {
   }
   MAYFLY_RETURN_IF_ERROR(MakePrivateDir(options.state_dir));
   const std::string log = options.state_dir + "/server.log";
-  const UniqueFd log_fd(open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  const OwnedFd log_fd(open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (log_fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", log));
   const off_t log_start = lseek(log_fd.get(), 0, SEEK_END);
   const absl::Time deadline = absl::Now() + options.timeout;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/lib/files.h"
@@ -264,7 +265,11 @@ class Grammar {
     logs->add_flag("-f,--follow", options_.follow, "go on as more comes");
     logs->add_option("--tail", options_.tail, "only the last N lines of each")
         ->type_name("N")
-        ->check(CLI::NonNegativeNumber);
+        ->check([](const std::string& text) {
+          int64_t lines = 0;
+          return absl::SimpleAtoi(text, &lines) && lines >= 0 ? std::string()
+                                                              : std::string("a number of lines, please");
+        });
     AddDuration(logs, "--since", &options_.since, "only what is younger, such as 5m");
     CLI::App* events = Verb("events", "print what happened, a line each");
     Words(events, "NAME", "the environment; default: that of the nearest spec");
@@ -358,7 +363,7 @@ CommandTree Describe(const CLI::App& app) {
 
 // CLI11's sentence, and the nearest verb where a word is none.
 std::string Complaint(Grammar& grammar, const CLI::ParseError& error, const std::vector<std::string>& args) {
-  std::string text = absl::StrCat("error: ", error.what());
+  std::string text = absl::StrCat("error: ", EscapeLine(error.what()));
   if (args.empty()) return absl::StrCat(text, "\n", grammar.app().help());
   std::vector<std::string> verbs;
   for (const CLI::App* verb : grammar.app().get_subcommands([](const CLI::App*) { return true; })) {

@@ -93,6 +93,10 @@ std::string RenderRow(const ProgressRow& row, const Look& look, int name_columns
   return absl::StrCat(head, Paint(look, state_look.style, state), time, Paint(look, story_style, story));
 }
 
+std::string Counted(int count, absl::string_view noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
+
 // What moves or needs attention first; among equals the plan's order.
 int Urgency(v1::Node::State state) {
   switch (state) {
@@ -165,7 +169,8 @@ std::string RenderEvent(const Progress& before, const v1::Event& event, const Lo
         tests += node.kind() == v1::Node::TEST_JOB;
       }
       return line("", Style::kPlain, "PLANNED",
-                  absl::StrCat(event.plan_size() - jobs - tests, " services, ", jobs, " jobs, ", tests, " test jobs"));
+                  absl::StrCat(Counted(event.plan_size() - jobs - tests, "service"), ", ", Counted(jobs, "job"), ", ",
+                               Counted(tests, "test job")));
     }
     case v1::Event::STATE:
       return line("", StyleOf(event.environment_state()), v1::Environment::State_Name(event.environment_state()),

@@ -1,0 +1,526 @@
+#compdef mayfly
+# zsh completion for mayfly: mayfly completion zsh > "${fpath[1]}/_mayfly"
+_mayfly() {
+  local word_path='' word
+  for word in ${words[2,CURRENT-1]}; do
+    case "${word_path:+$word_path }$word" in
+      ('up'|'run'|'test'|'down'|'extend'|'restart'|'get'|'list'|'logs'|'events'|'watch'|'report'|'exec'|'port-forward'|'plan'|'lint'|'schema'|'explain'|'init'|'doctor'|'server'|'server status'|'server stop'|'version'|'completion') word_path="${word_path:+$word_path }$word" ;;
+    esac
+  done
+  case "$word_path" in
+    '')
+      local -a commands=('up:make the environment, or bring it up to date, and wait until it is usable' 'run:up, test, report, down\: the verdict is the exit code' 'test:run test jobs in an environment that is up' 'down:remove the environment and everything in it' 'extend:give an environment more time to live' 'restart:restart services in place, in order' 'get:show one environment\: nodes, URLs, cause' 'list:list environments' 'logs:print what services wrote' 'events:print what happened, a line each' 'watch:follow an environment until it is gone' 'report:print the report of an environment, also after it is gone' 'exec:run a command beside a service\: mayfly exec SERVICE -- COMMAND...' 'port-forward:a port of a service on this machine\: mayfly port-forward SERVICE LOCAL\:REMOTE' 'plan:print what would happen, and why' 'lint:check the specs without a server' 'schema:print the JSON Schema of service.yml and envspec.yml, for editors' 'explain:print a service as merged, with the origin of every value' 'init:write a first service.yml from what is in a folder' 'doctor:what this host can and cannot do, and how to mend it' 'server:the server that mayfly started for you' 'version:print the version' 'completion:print shell completion\: bash, zsh or fish')
+      _describe -t commands command commands
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--version[print the version]'
+      ;;
+    'up')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--engine[where it runs\: local]:value:' \
+        '--ttl[how long it lives, such as 2h]:value:' \
+        '--profile[one of the envspec'\''s profiles]:value:' \
+        '--set[a variable, over the specs'\''; may be repeated]:value:' \
+        '--env-file[file of KEY=VALUE lines; --set wins]:path:_files' \
+        '--secret[a secret; without a value it is taken from the variable of that name]:value:' \
+        '--no-wait[return once it is accepted]' \
+        '--timeout[wait at most this long, then exit with 124]:value:' \
+        '--on-interrupt[what Ctrl-C and SIGTERM leave behind\: keep or down]:value:(keep down)'
+      ;;
+    'run')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--engine[where it runs\: local]:value:' \
+        '--ttl[how long it lives, such as 2h]:value:' \
+        '--profile[one of the envspec'\''s profiles]:value:' \
+        '--set[a variable, over the specs'\''; may be repeated]:value:' \
+        '--env-file[file of KEY=VALUE lines; --set wins]:path:_files' \
+        '--secret[a secret; without a value it is taken from the variable of that name]:value:' \
+        '--test[only this test job; may be repeated]:value:' \
+        '--keep-on-failure[leave the environment for a look unless it passed]' \
+        '--report-dir[folder for the reports and what the test jobs left]:path:_files' \
+        '--junit[file for all results as JUnit XML]:path:_files' \
+        '--no-wait[return once it is accepted]' \
+        '--timeout[wait at most this long, then exit with 124]:value:' \
+        '--on-interrupt[what Ctrl-C and SIGTERM leave behind\: keep or down]:value:(keep down)'
+      ;;
+    'test')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--report-dir[folder for the reports and what the test jobs left]:path:_files' \
+        '--junit[file for all results as JUnit XML]:path:_files' \
+        '--no-wait[return once it is accepted]' \
+        '--timeout[wait at most this long, then exit with 124]:value:' \
+        '--on-interrupt[what Ctrl-C and SIGTERM leave behind\: keep or down]:value:(keep down)'
+      ;;
+    'down')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--graceful[stop services in order, with their signals, before removing]' \
+        '--all[every environment]' \
+        '--no-wait[return once it is accepted]' \
+        '--timeout[wait at most this long, then exit with 124]:value:'
+      ;;
+    'extend')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--ttl[how long from now, such as 2h; default\: an hour more than it has]:value:'
+      ;;
+    'restart')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--no-wait[return once it is accepted]' \
+        '--timeout[wait at most this long, then exit with 124]:value:' \
+        '--on-interrupt[what Ctrl-C and SIGTERM leave behind\: keep or down]:value:(keep down)'
+      ;;
+    'get')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files'
+      ;;
+    'list')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--filter[such as state=ACTIVE AND name=shop*]:value:' \
+        '--all[the deleted ones, too]' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files'
+      ;;
+    'logs')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--follow[go on as more comes]' \
+        '-f[go on as more comes]' \
+        '--tail[only the last N lines of each]:value:' \
+        '--since[only what is younger, such as 5m]:value:'
+      ;;
+    'events')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--follow[go on as more happens]' \
+        '--timeout[with --follow\: at most this long]:value:'
+      ;;
+    'watch')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--timeout[at most this long, then exit with 124]:value:'
+      ;;
+    'report')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--report-dir[folder for the reports and what the test jobs left]:path:_files' \
+        '--junit[file for all results as JUnit XML]:path:_files'
+      ;;
+    'exec')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--no-terminal[plain pipes, also on a terminal]' \
+        '-T[plain pipes, also on a terminal]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files'
+      ;;
+    'port-forward')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files'
+      ;;
+    'plan')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '--name[name of the environment]:value:' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--engine[where it runs\: local]:value:' \
+        '--ttl[how long it lives, such as 2h]:value:' \
+        '--profile[one of the envspec'\''s profiles]:value:' \
+        '--set[a variable, over the specs'\''; may be repeated]:value:' \
+        '--env-file[file of KEY=VALUE lines; --set wins]:path:_files' \
+        '--secret[a secret; without a value it is taken from the variable of that name]:value:' \
+        '--test[only this test job; may be repeated]:value:'
+      ;;
+    'lint')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files'
+      ;;
+    'schema')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]'
+      ;;
+    'explain')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
+        '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files'
+      ;;
+    'init')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]'
+      ;;
+    'doctor')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files'
+      ;;
+    'server')
+      local -a commands=('status:whether it runs' 'stop:stop it; environments live on')
+      _describe -t commands command commands
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]'
+      ;;
+    'server status')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files'
+      ;;
+    'server stop')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '--state-dir[folder of the per-user server'\''s state]:path:_files' \
+        '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
+        '--token-file[file with the bearer token for --server]:path:_files' \
+        '--tls-ca[PEM file of who signed the server'\''s certificate]:path:_files' \
+        '--tls-cert[PEM file of your certificate]:path:_files' \
+        '--tls-key[PEM file of its key]:path:_files' \
+        '--force[also while it drives environments]'
+      ;;
+    'version')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]'
+      ;;
+    'completion')
+      _arguments -S \
+        '--help[Print this help message and exit]' \
+        '-h[Print this help message and exit]' \
+        '--output[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '-o[what standard output holds]:value:(table json yaml name dot env junit markdown)' \
+        '--color[colours\: auto, always or never]:value:(auto always never)' \
+        '--quiet[no progress, only data and errors]' \
+        '-q[no progress, only data and errors]' \
+        '--verbose[say more]' \
+        '-v[say more]' \
+        '1:shell:(bash zsh fish)'
+      ;;
+  esac
+}
+compdef _mayfly mayfly

@@ -19,6 +19,8 @@ const VerbEntry* FindVerb(const std::string& name) {
       {"port-forward", VerbPortForward, true},
       {"extend", VerbExtend, false},
       {"restart", VerbRestart, true},
+      {"lint", VerbLint, false},
+      {"explain", VerbExplain, false},
       {"init", VerbInit, false},
       {"doctor", VerbDoctor, false},
       {"server status", VerbServerStatus, false},

@@ -1,0 +1,37 @@
+// Remembers loaded catalogues as long as nothing on the disk says that they may have changed, so that accepting an
+// environment costs a few dozen stat calls and not the reading of every file.
+#ifndef MAYFLY_SERVER_RUN_CATALOGUE_CACHE_H_
+#define MAYFLY_SERVER_RUN_CATALOGUE_CACHE_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "mayfly/spec/catalogue.h"
+
+namespace mayfly {
+
+using CatalogueRef = std::shared_ptr<const LoadedCatalogue>;
+
+// Not thread-safe: belongs to the worker. What it watches: every file that a service or test job came from, and, for
+// folders that appear or go, every folder on the way from the root to a service and their direct sub-folders. A
+// catalogue whose files are younger than kRacy is not remembered: the next change might leave the same time stamp.
+class CatalogueCache {
+ public:
+  explicit CatalogueCache(std::function<LoadedCatalogue(const std::string&)> load) : load_(std::move(load)) {}
+
+  CatalogueRef Load(const std::string& source);
+
+ private:
+  struct Entry {
+    CatalogueRef catalogue;
+    std::string stamp;  // Of everything watched.
+  };
+  const std::function<LoadedCatalogue(const std::string&)> load_;
+  std::map<std::string, Entry> entries_;
+};
+
+}  // namespace mayfly
+
+#endif  // MAYFLY_SERVER_RUN_CATALOGUE_CACHE_H_

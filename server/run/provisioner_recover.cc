@@ -1,0 +1,153 @@
+// After a restart: what the store says and what the world says become one again. And what is long gone is forgotten.
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/ids.h"
+#include "mayfly/base/status.h"
+#include "server/run/provisioner_impl.h"
+
+namespace mayfly {
+namespace {
+
+constexpr absl::Duration kPurgeEvery = absl::Hours(1);
+constexpr absl::Duration kStrayRetry = absl::Seconds(30);
+// Generations that are tried to prove that a scope without a record is this installation's own.
+constexpr int64_t kGenerationsTried = 4096;
+
+bool IsOurs(const std::string& installation, const FoundScope& scope, int64_t known_generation) {
+  const int64_t last = std::max(known_generation, kGenerationsTried);
+  for (int64_t generation = 1; generation <= last; ++generation) {
+    if (ScopeId(installation, scope.environment, generation) == scope.id) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+// Runs on the caller's thread, before any turn: the run loop's first turn is the last thing posted here.
+absl::Status ProvisionerImpl::Recover() {
+  if (std::exchange(recovered_, true)) return absl::FailedPreconditionError("Recover is called once");
+  absl::Status status;
+  loop_->RunAsTurn([this, &status] {
+    capabilities_ = dependencies_.engine->Describe();
+    status = [this]() -> absl::Status {
+      MAYFLY_ASSIGN_OR_RETURN(const std::vector<FoundScope> found, dependencies_.engine->Recover());
+      std::map<std::string, const FoundScope*> by_id;
+      for (const FoundScope& scope : found) by_id[scope.id] = &scope;
+      std::map<std::string, int64_t> generations;
+      std::set<std::string> known;
+      ListFilter filter;
+      for (std::string token;;) {
+        MAYFLY_ASSIGN_OR_RETURN(const Store::Page page, dependencies_.store->ListEnvironments(filter, 1000, token));
+        for (const EnvironmentRecord& record : page.environments) {
+          const auto scope = by_id.find(record.scope);
+          known.insert(record.scope);
+          generations[record.name] = record.generation;
+          // One bad record must not stop the others.
+          if (absl::Status resumed = Resume(record, scope == by_id.end() ? nullptr : scope->second); !resumed.ok()) {
+            Warn(absl::StrCat("cannot resume '", record.name, "': ", resumed.message()));
+          }
+        }
+        token = page.next_page_token;
+        if (token.empty()) break;
+      }
+      std::vector<FoundScope> strays;
+      for (const FoundScope& scope : found) {
+        if (known.count(scope.id) == 0) strays.push_back(scope);
+      }
+      RemoveStrays(strays, generations);
+      return absl::OkStatus();
+    }();
+    if (status.ok()) {
+      dependencies_.engine_events->Attach([this] { loop_->Post([this] { DrainEvents(); }); });
+      loop_->Post([this] { Purge(); });
+    }
+  });
+  return status;
+}
+
+absl::Status ProvisionerImpl::Resume(const EnvironmentRecord& record, const FoundScope* scope) {
+  MAYFLY_ASSIGN_OR_RETURN(const std::vector<Event> events, ReadAllEvents(*dependencies_.store, record.uid));
+  Orchestrator::Adoption adoption;
+  adoption.scope = scope;
+  adoption.past = FoldEvents(events);
+  MAYFLY_ASSIGN_OR_RETURN(adoption.resources, dependencies_.store->ListResources(record.uid));
+  const Fold& past = adoption.past;
+  Plan plan = PlanFromPast(past);
+  adoption.plan_known = false;
+  CatalogueRef catalogue;
+  const bool ending = record.delete_requested || record.state == EnvironmentState::kDeleting;
+  if (!ending) {
+    catalogue = cache_.Load(record.request.source);
+    absl::StatusOr<std::vector<Store::StartTime>> times = dependencies_.store->StartTimes(past.catalogue);
+    if (catalogue->ok()) {
+      PlanOutcome outcome = dependencies_.plan(catalogue->catalogue, record.request, capabilities_,
+                                               times.ok() ? *std::move(times) : std::vector<Store::StartTime>());
+      if (outcome.status.ok() && PlanKey(outcome.plan) == past.plan_key) {
+        plan = std::move(outcome.plan);
+        adoption.plan_known = true;
+      }
+    }
+    if (!adoption.plan_known) catalogue = nullptr;
+  }
+  const bool at_work = record.state == EnvironmentState::kCreating || record.state == EnvironmentState::kUpdating ||
+                       record.state == EnvironmentState::kTesting;
+  if (!ending && scope == nullptr && past.started_anything) {
+    adoption.broken = {CauseCode::kScopeLost, "",
+                       "its place on the engine vanished while the server was down: the machine was restarted, or its "
+                       "processes were killed"};
+  } else if (!ending && !adoption.plan_known && (at_work || scope == nullptr)) {
+    adoption.broken = {CauseCode::kSpecInvalid, "",
+                       absl::StrCat("the server was restarted, and ", record.request.source,
+                                    " no longer says what was begun: it changed, is gone, or needs secrets, which are "
+                                    "never stored")};
+  }
+  logs_.Open(record.uid, past.last_sequence);
+  Live& live = AddLive(record, {past.last_sequence, past.last_offset, past.last_time}, std::move(plan), catalogue);
+  live.orchestrator->Adopt(std::move(adoption));
+  Publish(live);
+  return absl::OkStatus();
+}
+
+void ProvisionerImpl::RemoveStrays(const std::vector<FoundScope>& found,
+                                   const std::map<std::string, int64_t>& generations) {
+  for (const FoundScope& scope : found) {
+    const auto generation = generations.find(scope.environment);
+    if (!IsOurs(dependencies_.store->installation(), scope, generation == generations.end() ? 0 : generation->second)) {
+      Warn(absl::StrCat("scope '", scope.id, "' is not of this installation and is left alone"));
+      continue;
+    }
+    Warn(absl::StrCat("scope '", scope.id, "' has no record and is removed"));
+    RemoveStray(scope.id);
+  }
+}
+
+void ProvisionerImpl::RemoveStray(const std::string& scope) {
+  if (absl::Status status = dependencies_.engine->Destroy(scope); !status.ok()) {
+    Warn(absl::StrCat("scope '", scope, "' cannot be removed now: ", status.message()));
+    loop_->PostAfter(kStrayRetry, [this, scope] { RemoveStray(scope); });
+  }
+}
+
+void ProvisionerImpl::OnStrayEvent(const EngineEvent& event) {
+  if (event.kind != EngineEvent::Kind::kScopeReleased || event.receipt.blockers.empty()) return;
+  Warn(absl::StrCat("scope '", event.node.scope, "' without a record is not gone: ", event.receipt.blockers.front()));
+  loop_->PostAfter(kStrayRetry, [this, scope = event.node.scope] { RemoveStray(scope); });
+}
+
+void ProvisionerImpl::Purge() {
+  const absl::StatusOr<std::vector<std::string>> purged =
+      dependencies_.store->Purge(loop_->Wall() - options_.keep_deleted);
+  if (!purged.ok()) Warn(absl::StrCat("cannot forget old environments: ", purged.status().message()));
+  if (purged.ok() && !purged->empty()) {
+    dependencies_.worker([uids = *purged, root = absl::StrCat(options_.state_dir, "/environments/")] {
+      std::error_code ignored;
+      for (const std::string& uid : uids) std::filesystem::remove_all(root + uid, ignored);
+    });
+  }
+  purge_timer_ = loop_->PostAfter(kPurgeEvery, [this] { Purge(); });
+}
+
+}  // namespace mayfly

@@ -1,0 +1,189 @@
+#include "tests/support/run_harness.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/strip.h"
+#include "gtest/gtest.h"
+
+namespace mayfly {
+
+TestNode Job(std::string name, std::vector<std::string> needs) {
+  return {std::move(name), std::move(needs), NodeKind::kJob};
+}
+TestNode Test(std::string name, std::vector<std::string> needs) {
+  return {std::move(name), std::move(needs), NodeKind::kTestJob};
+}
+
+Plan PlanOf(const std::vector<TestNode>& nodes) {
+  Plan plan;
+  plan.catalogue = "cat";
+  plan.root = "/src";
+  for (const TestNode& given : nodes) {
+    PlanNode node;
+    node.name = given.name;
+    node.kind = given.kind;
+    node.digest = given.digest.empty() ? given.name : given.digest;
+    node.expected = given.expected;
+    node.process.argv = {"program"};
+    node.process.probe.within = given.within;
+    for (const std::string& text : given.needs) {
+      absl::string_view name = text;
+      PlanEdge edge;
+      if (absl::ConsumeSuffix(&name, ":started")) edge.condition = Condition::kStarted;
+      if (absl::ConsumeSuffix(&name, ":completed")) edge.condition = Condition::kCompleted;
+      edge.node = plan.Find(name);
+      if (edge.node < 0) continue;
+      plan.nodes[edge.node].needed_by.push_back(plan.nodes.size());
+      node.needs.push_back(edge);
+    }
+    plan.nodes.push_back(std::move(node));
+  }
+  for (auto node = plan.nodes.rbegin(); node != plan.nodes.rend(); ++node) {
+    for (const int next : node->needed_by) node->priority = std::max(node->priority, plan.nodes[next].priority);
+    node->priority += node->expected;
+  }
+  return plan;
+}
+
+absl::StatusOr<Store::Created> CrashingStore::CreateEnvironment(EnvironmentRecord record, std::vector<Event> events) {
+  if (!fuse_->Step()) return absl::UnavailableError("the server is dead");
+  return store_->CreateEnvironment(std::move(record), std::move(events));
+}
+
+absl::Status CrashingStore::Write(const std::string& uid, const WriteBatch& batch) {
+  if (!fuse_->Step()) return absl::UnavailableError("the server is dead");
+  return store_->Write(uid, batch);
+}
+
+RunHarness::RunHarness() {
+  options.state_dir = testing::TempDir() + "/mayfly-run";
+  StartServer();
+}
+
+RunHarness::~RunHarness() { KillServer(); }
+
+void RunHarness::StartServer() {
+  world.fuse.Disarm();
+  store_ = std::make_unique<CrashingStore>(&memory, &world.fuse);
+  queue_ = std::make_unique<EngineEventQueue>();
+  engine_ = std::make_unique<FakeEngine>(&world, queue_.get());
+  ProvisionerDependencies dependencies;
+  dependencies.loop = &loop;
+  dependencies.engine = engine_.get();
+  dependencies.engine_events = queue_.get();
+  dependencies.store = store_.get();
+  dependencies.collector = engine_.get();
+  dependencies.logs = engine_.get();
+  dependencies.read_junit = read_junit;
+  dependencies.worker = [this](std::function<void()> fn) { loop.Post(std::move(fn)); };
+  dependencies.load = [this](const std::string& source) {
+    LoadedCatalogue loaded;
+    loaded.catalogue.name = "cat";
+    loaded.catalogue.profiles = profiles;
+    if (plans.count(source) == 0) {
+      loaded.diagnostics.push_back({Severity::kError, {source, 1, 1}, "there is nothing here", "", ""});
+    } else {
+      for (const PlanNode& node : plans[source].nodes) {
+        if (node.kind == NodeKind::kTestJob) loaded.catalogue.tests[node.name].name = node.name;
+      }
+    }
+    return loaded;
+  };
+  dependencies.plan = [this](const Catalogue&, const EnvironmentRequest& request, const Capabilities&,
+                             const std::vector<Store::StartTime>&) {
+    return PlanOutcome{absl::OkStatus(), plans[request.source], {}};
+  };
+  dependencies.report = [](const EnvironmentRecord&, const std::vector<Event>&) { return Report(); };
+  provisioner_ = CreateProvisioner(options, std::move(dependencies));
+  const absl::Status status = provisioner_->Recover();
+  if (!status.ok()) ADD_FAILURE() << status;
+}
+
+void RunHarness::KillServer() {
+  provisioner_.reset();
+  engine_.reset();
+  queue_.reset();
+  store_.reset();
+}
+
+CreateOutcome RunHarness::Create(const std::string& source, Keep keep, bool allow_update) {
+  EnvironmentRequest request;
+  request.name = "env";
+  request.source = source;
+  request.keep = keep;
+  CreateOptions create;
+  create.allow_update = allow_update;
+  return Create(std::move(request), create);
+}
+
+CreateOutcome RunHarness::Create(EnvironmentRequest request, CreateOptions create) {
+  auto outcome = std::make_shared<std::optional<CreateOutcome>>();
+  server().Create(std::move(request), create, [outcome](CreateOutcome given) { *outcome = std::move(given); });
+  for (int i = 0; i < 100000 && !outcome->has_value(); ++i) {
+    if (loop.RunReady() == 0) loop.Advance(absl::Milliseconds(1));
+  }
+  return outcome->value_or(CreateOutcome{absl::DeadlineExceededError("no answer"), nullptr, {}});
+}
+
+namespace {
+
+absl::StatusOr<EnvironmentViewRef> Await(VirtualLoop& loop, const std::function<void(Provisioner::Done)>& call) {
+  auto answer = std::make_shared<absl::StatusOr<EnvironmentViewRef>>(absl::DeadlineExceededError("no answer"));
+  call([answer](absl::StatusOr<EnvironmentViewRef> given) { *answer = std::move(given); });
+  loop.RunReady();
+  return *answer;
+}
+
+}  // namespace
+
+absl::StatusOr<EnvironmentViewRef> RunHarness::Delete(const std::string& name, bool graceful) {
+  return Await(loop, [&](Provisioner::Done done) { server().Delete(name, {"", "", graceful}, std::move(done)); });
+}
+
+absl::StatusOr<EnvironmentViewRef> RunHarness::Restart(const std::string& name, std::vector<std::string> services) {
+  return Await(loop, [&](Provisioner::Done done) { server().Restart(name, std::move(services), std::move(done)); });
+}
+
+absl::StatusOr<EnvironmentViewRef> RunHarness::RunTests(const std::string& name, std::vector<std::string> tests) {
+  return Await(loop, [&](Provisioner::Done done) { server().RunTests(name, std::move(tests), std::move(done)); });
+}
+
+bool RunHarness::RunUntil(const std::string& name, EnvironmentState state, absl::Duration limit) {
+  const absl::Duration end = loop.Monotonic() + limit;
+  while (true) {
+    loop.RunReady();
+    const absl::StatusOr<EnvironmentViewRef> view = server().Get(name);
+    if (view.ok() && (*view)->record.state == state) return true;
+    if (loop.Monotonic() >= end) return false;
+    loop.Advance(absl::Milliseconds(1));
+  }
+}
+
+EnvironmentViewRef RunHarness::View(const std::string& name) {
+  const absl::StatusOr<EnvironmentViewRef> view = server().Get(name);
+  return view.ok() ? *view : std::make_shared<EnvironmentView>();
+}
+
+NodeView RunHarness::Node(const std::string& name, const std::string& node) {
+  for (const NodeView& view : View(name)->nodes) {
+    if (view.planned.name == node) return view;
+  }
+  return NodeView();
+}
+
+std::vector<Event> RunHarness::Events(const std::string& name) {
+  const absl::StatusOr<EnvironmentRecord> record = memory.GetEnvironment(name);
+  if (!record.ok()) return {};
+  return memory.ReadEvents(record->uid, 0, 1000000).value_or(std::vector<Event>());
+}
+
+std::optional<absl::Duration> RunHarness::When(const std::string& name, const std::string& node, NodeState state) {
+  std::optional<absl::Duration> when;
+  for (const Event& event : Events(name)) {
+    if (event.kind == EventKind::kNode && event.node == node && event.node_state == state) when = event.offset;
+  }
+  return when;
+}
+
+}  // namespace mayfly

@@ -10,6 +10,8 @@
 #include "mayfly/base/version.h"
 #include "server/api/convert.h"
 #include "server/api/grpc_status.h"
+#include "server/api/log_stream.h"
+#include "server/api/tunnel.h"
 #include "server/api/validate.h"
 #include "server/api/watch_stream.h"
 #include "server/obs/log.h"
@@ -49,6 +51,7 @@ void AttachDiagnostics(grpc::CallbackServerContext* context, const Diagnostics& 
 void EnvironmentService::StopStreams() {
   watches_.Stop();
   logs_.Stop();
+  tunnels_.Stop();
 }
 
 Provisioner::Done EnvironmentService::Answer(ServerUnaryReactor* reactor, v1::Environment* response) {
@@ -140,9 +143,12 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* EnvironmentService::WatchEnvironment
   return WatchStream::Start(*std::move(request), context_.provisioner, &watches_);
 }
 
-grpc::ServerWriteReactor<v1::StreamLogsResponse>* EnvironmentService::StreamLogs(Context*,
-                                                                                 const v1::StreamLogsRequest*) {
-  return new Rejected<grpc::ServerWriteReactor<v1::StreamLogsResponse>>(absl::UnimplementedError("not yet"));
+grpc::ServerWriteReactor<v1::StreamLogsResponse>* EnvironmentService::StreamLogs(Context* context,
+                                                                                 const v1::StreamLogsRequest* request) {
+  absl::Status admitted = policy_.Check("StreamLogs", *context).status();
+  if (admitted.ok()) admitted = Validate(*request);
+  if (!admitted.ok()) return new Rejected<grpc::ServerWriteReactor<v1::StreamLogsResponse>>(admitted);
+  return LogStream::Start(*request, {context_.provisioner, context_.logs, &folders_, &logs_});
 }
 
 ServerUnaryReactor* EnvironmentService::PlanEnvironment(Context* context, const v1::PlanEnvironmentRequest* request,
@@ -185,13 +191,19 @@ ServerUnaryReactor* EnvironmentService::GetReport(Context* context, const v1::Ge
   return Reject(context, absl::UnimplementedError("not yet"));
 }
 
-grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* EnvironmentService::Exec(Context*) {
-  return new Rejected<grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>>(absl::UnimplementedError("not yet"));
+grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* EnvironmentService::Exec(Context* context) {
+  const absl::Status admitted = policy_.Check("Exec", *context).status();
+  if (!admitted.ok()) return new Rejected<grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>>(admitted);
+  return Tunnel<ExecTraits>::Start({context_.provisioner, context_.execer, context_.connector, &tunnels_});
 }
 
-grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>* EnvironmentService::PortForward(Context*) {
-  return new Rejected<grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>>(
-      absl::UnimplementedError("not yet"));
+grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>* EnvironmentService::PortForward(
+    Context* context) {
+  const absl::Status admitted = policy_.Check("PortForward", *context).status();
+  if (!admitted.ok()) {
+    return new Rejected<grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>>(admitted);
+  }
+  return Tunnel<PortForwardTraits>::Start({context_.provisioner, context_.execer, context_.connector, &tunnels_});
 }
 
 ServerUnaryReactor* EnvironmentService::GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,

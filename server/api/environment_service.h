@@ -11,6 +11,7 @@
 #include "mayfly/engine/interactive.h"
 #include "mayfly/v1/environment_service.grpc.pb.h"
 #include "server/api/access.h"
+#include "server/api/folder_watch.h"
 #include "server/api/stream_pump.h"
 #include "server/api/wire.h"
 #include "server/run/provisioner.h"
@@ -90,7 +91,9 @@ class EnvironmentService final : public internal::Handlers {
   const AccessPolicy policy_;
   ViewCache views_;
   StreamPump watches_;
-  StreamPump logs_;  // Apart: its turns read files.
+  FolderWatcher folders_;
+  StreamPump logs_;     // Apart: its turns read files.
+  StreamPump tunnels_;  // Apart: opening one asks the engine.
 };
 
 }  // namespace mayfly::api

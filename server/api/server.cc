@@ -7,10 +7,12 @@
 #include <fstream>
 #include <sstream>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "mayfly/base/status.h"
@@ -51,6 +53,15 @@ Acceptor::Handler HandOverTo(std::shared_ptr<ExternalAcceptor> target) {
   };
 }
 
+// The reflection library adds itself to every server of a process that links it.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
+
 void Tune(grpc::ServerBuilder& builder) {
   // Clients that watch for hours ping every 30 s; gRPC's own minimum of five minutes would throw them out.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20000);
@@ -88,22 +99,14 @@ absl::Status CheckListenSafety(const ServerOptions& options) {
 absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions& options, ServiceContext context,
                                                             AccessPolicy policy) {
   MAYFLY_RETURN_IF_ERROR(CheckListenSafety(options));
-  static const bool plugins = [] {
-    grpc::EnableDefaultHealthCheckService(true);
-    return true;
-  }();
-  static_cast<void>(plugins);
-  // The plugin list is global to the process: added once, for servers that want it.
-  static bool reflection_added = false;
-  if (options.reflection && !reflection_added) {
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    reflection_added = true;
-  }
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   std::unique_ptr<ApiServer> server(new ApiServer(options.stop_grace));
   server->acceptor_ = std::make_unique<Acceptor>(Acceptor::Options{.max_connections = options.max_connections});
   server->service_ = std::make_unique<EnvironmentService>(std::move(context), std::move(policy));
   grpc::ServerBuilder builder;
   Tune(builder);
+  if (!options.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
   builder.RegisterService(server->service_.get());
   MAYFLY_RETURN_IF_ERROR(server->Listen(options, builder));
   server->server_ = builder.BuildAndStart();

@@ -1,0 +1,36 @@
+// An engine with all that belongs to it, by the name of --engine. The only place besides daemon.cc that names concrete
+// classes of engines.
+#ifndef MAYFLY_SERVER_APP_ENGINE_HOST_H_
+#define MAYFLY_SERVER_APP_ENGINE_HOST_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "mayfly/engine/engine.h"
+#include "mayfly/engine/interactive.h"
+
+namespace mayfly::app {
+
+// Made in two steps: before any thread (the local engine forks its launcher then), and once the state folder is ours.
+class EngineHost {
+ public:
+  virtual ~EngineHost() = default;
+
+  // `sink` must outlive this. The engine's own; call once.
+  virtual absl::StatusOr<Engine*> Start(EngineEventSink* sink, const std::string& state_dir,
+                                        const std::string& installation) = 0;
+
+  // After Start; nullptr where the engine has none.
+  virtual LogSource* logs() = 0;
+  virtual Execer* execer() = 0;
+  virtual Connector* connector() = 0;
+  virtual FileCollector* collector() = 0;
+};
+
+// The process must have one thread only. INVALID_ARGUMENT for an engine that does not exist.
+absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const std::string& engine, const std::string& state_dir);
+
+}  // namespace mayfly::app
+
+#endif  // MAYFLY_SERVER_APP_ENGINE_HOST_H_

@@ -1,0 +1,148 @@
+#include "server/app/flags.h"
+
+#include <functional>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "mayfly/base/status.h"
+#include "mayfly/base/text.h"
+
+namespace mayfly::app {
+namespace {
+
+struct FlagInfo {
+  std::string name;
+  std::string value;  // What it takes, for help; empty for a switch.
+  std::string help;
+  std::function<absl::Status(Flags&, const std::string&)> set;
+};
+
+FlagInfo Switch(std::string name, std::string help, bool Flags::* field) {
+  return {std::move(name), "", std::move(help), [field](Flags& flags, const std::string& value) {
+            flags.*field = value != "false";
+            return absl::OkStatus();
+          }};
+}
+
+FlagInfo Text(std::string name, std::string value, std::string help, std::string Flags::* field) {
+  return {std::move(name), std::move(value), std::move(help), [field](Flags& flags, const std::string& text) {
+            flags.*field = text;
+            return absl::OkStatus();
+          }};
+}
+
+FlagInfo Number(std::string name, std::string help, int Flags::* field) {
+  return {std::move(name), "NUMBER", std::move(help), [field](Flags& flags, const std::string& text) {
+            if (!absl::SimpleAtoi(text, &(flags.*field)) || flags.*field < 0) {
+              return absl::InvalidArgumentError(absl::StrCat("'", EscapeLine(text), "' is not a number from 0 on"));
+            }
+            return absl::OkStatus();
+          }};
+}
+
+FlagInfo Choice(std::string name, std::vector<std::string> choices, std::string help, std::string Flags::* field) {
+  std::string list = absl::StrJoin(choices, "|");
+  return {std::move(name), list, std::move(help), [field, list, choices](Flags& flags, const std::string& text) {
+            for (const std::string& choice : choices) {
+              if (choice == text) {
+                flags.*field = text;
+                return absl::OkStatus();
+              }
+            }
+            return absl::InvalidArgumentError(absl::StrCat("'", EscapeLine(text), "' is not one of ", list));
+          }};
+}
+
+const std::vector<FlagInfo>& Table() {
+  static const auto* const table = new std::vector<FlagInfo>{
+      Text("state-dir", "PATH", "records, logs and reports; default $XDG_STATE_HOME/mayfly or ~/.local/state/mayfly",
+           &Flags::state_dir),
+      Choice("engine", {"local"}, "where environments run", &Flags::engine),
+      Text("listen", "ADDRESS:PORT", "serve TCP beside the Unix socket; off loopback only with the three TLS flags",
+           &Flags::listen),
+      Text("tls-cert", "FILE", "certificate of --listen (PEM)", &Flags::tls_cert),
+      Text("tls-key", "FILE", "its key (PEM)", &Flags::tls_key),
+      Text("tls-client-ca", "FILE", "clients must show a certificate of this CA; their name is its common name",
+           &Flags::tls_client_ca),
+      Text("token-file", "FILE", "bearer tokens for --listen, one \"NAME TOKEN\" a line; only you may read the file",
+           &Flags::token_file),
+      Switch("reflection", "gRPC server reflection (on)", &Flags::reflection),
+      {"exit-when-idle", "DURATION", "end after this long without environments and connections",
+       [](Flags& flags, const std::string& text) {
+         MAYFLY_ASSIGN_OR_RETURN(flags.exit_when_idle, ParseDuration(text));
+         return absl::OkStatus();
+       }},
+      Number("ready-fd", "write a line to this descriptor once serving, then close it", &Flags::ready_fd),
+      Number("max-connections", "further ones wait; 0: from the limit of open files", &Flags::max_connections),
+      Switch("sync-full", "every write of the store waits for the disk: survives a loss of power (off)",
+             &Flags::sync_full),
+      Text("log-file", "FILE", "append the server's own log to it instead of stderr", &Flags::log_file),
+      Choice("log-format", {"logfmt", "json"}, "default logfmt", &Flags::log_format),
+      Choice("log-level", {"debug", "info", "warning", "error"}, "default info", &Flags::log_level),
+      Switch("print-causes", "print the table of failure causes as markdown and end", &Flags::print_causes),
+      Switch("version", "print the version and end", &Flags::version),
+      Switch("help", "this text", &Flags::help),
+  };
+  return *table;
+}
+
+const FlagInfo* Find(absl::string_view name) {
+  for (const FlagInfo& info : Table()) {
+    if (info.name == name) return &info;
+  }
+  return nullptr;
+}
+
+absl::Status Unknown(absl::string_view name) {
+  std::vector<std::string> names;
+  for (const FlagInfo& info : Table()) names.push_back(info.name);
+  const std::string nearest = Nearest(name, names);
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown flag --", EscapeLine(name),
+                   nearest.empty() ? "; see mayflyd --help" : absl::StrCat("; did you mean --", nearest, "?")));
+}
+
+}  // namespace
+
+absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& args) {
+  Flags flags;
+  for (size_t i = 0; i < args.size(); ++i) {
+    absl::string_view rest = args[i];
+    if (!absl::ConsumePrefix(&rest, "--") || rest.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", EscapeLine(args[i]),
+                                                     "'; mayflyd takes flags only, see mayflyd --help"));
+    }
+    const size_t equals = rest.find('=');
+    const absl::string_view name = rest.substr(0, equals);
+    const FlagInfo* info = Find(name);
+    std::string value = equals == absl::string_view::npos ? "" : std::string(rest.substr(equals + 1));
+    if (info == nullptr) {
+      absl::string_view positive = name;
+      const FlagInfo* negated = absl::ConsumePrefix(&positive, "no-") ? Find(positive) : nullptr;
+      if (negated == nullptr || !negated->value.empty() || equals != absl::string_view::npos) return Unknown(name);
+      info = negated;
+      value = "false";
+    } else if (!info->value.empty() && equals == absl::string_view::npos) {
+      if (i + 1 >= args.size())
+        return absl::InvalidArgumentError(absl::StrCat("--", name, " needs a value: ", info->value));
+      value = args[++i];
+    }
+    MAYFLY_RETURN_IF_ERROR(Annotate(info->set(flags, value), absl::StrCat("--", info->name)));
+  }
+  return flags;
+}
+
+std::string FlagsHelp() {
+  std::string out = "mayflyd serves environments on demand to mayfly, over a Unix socket in its state folder.\n\n";
+  for (const FlagInfo& info : Table()) {
+    const std::string form = info.value.empty() ? info.name : absl::StrCat(info.name, "=", info.value);
+    absl::StrAppendFormat(&out, "  --%-36s %s\n", form, info.help);
+  }
+  return out;
+}
+
+}  // namespace mayfly::app

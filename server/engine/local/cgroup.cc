@@ -1,0 +1,253 @@
+#include "server/engine/local/cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "mayfly/base/status.h"
+
+namespace mayfly::local {
+namespace {
+
+struct Hierarchy {
+  std::string mount;
+  bool v2 = false;
+  std::set<std::string> controllers;  // v1 only.
+};
+
+std::vector<Hierarchy> MountedHierarchies() {
+  std::vector<Hierarchy> found;
+  const auto mounts = ReadSmallFile(AT_FDCWD, "/proc/self/mounts", 1 << 20);
+  if (!mounts.ok()) return found;
+  for (const absl::string_view line : absl::StrSplit(*mounts, '\n')) {
+    const std::vector<std::string> field = absl::StrSplit(line, ' ');
+    if (field.size() < 4) continue;
+    if (field[2] == "cgroup2") found.push_back({field[1], true, {}});
+    if (field[2] == "cgroup") found.push_back({field[1], false, absl::StrSplit(field[3], ',')});
+  }
+  return found;
+}
+
+// The process's own path in the hierarchy that has `controller`; v2 for "".
+std::string OwnPath(absl::string_view controller) {
+  const auto groups = ReadSmallFile(AT_FDCWD, "/proc/self/cgroup");
+  if (!groups.ok()) return "/";
+  for (const absl::string_view line : absl::StrSplit(*groups, '\n')) {
+    const std::vector<absl::string_view> field = absl::StrSplit(line, absl::MaxSplits(':', 2));
+    if (field.size() != 3) continue;
+    const std::set<absl::string_view> controllers = absl::StrSplit(field[1], ',');
+    if (controllers.count(controller) > 0) return std::string(field[2]);
+  }
+  return "/";
+}
+
+bool MakeGroup(const std::string& folder) { return mkdir(folder.c_str(), 0755) == 0 || errno == EEXIST; }
+
+UniqueFd OpenIn(const std::string& folder, const char* file, int flags) {
+  return UniqueFd(open(absl::StrCat(folder, "/", file).c_str(), flags | O_CLOEXEC));
+}
+
+void UseV2(const Hierarchy& hierarchy, const std::string& name, pid_t parent, CgroupHost& host) {
+  const std::string own = absl::StrCat(hierarchy.mount, OwnPath(""));
+  const auto available = ReadSmallFile(AT_FDCWD, own + "/cgroup.controllers");
+  if (!available.ok()) return;
+  const std::set<std::string> controllers = absl::StrSplit(absl::StripSuffix(*available, "\n"), ' ');
+  std::vector<std::string> wanted;
+  for (const char* controller : {"memory", "pids", "cpu"}) {
+    if (controllers.count(controller) > 0) wanted.push_back(absl::StrCat("+", controller));
+  }
+  const std::string base = absl::StrCat(own, "/", name);
+  if (wanted.empty() || !MakeGroup(base)) return;
+  const std::string enable = absl::StrJoin(wanted, " ");
+  if (!WriteKernelFile(AT_FDCWD, own + "/cgroup.subtree_control", enable).ok()) {
+    // A group with processes of its own cannot hand out controllers: step aside into a leaf.
+    const std::string leaf = own + "/mayflyd";
+    if (!MakeGroup(leaf)) return;
+    for (const pid_t pid : {getpid(), parent}) {
+      if (!WriteKernelFile(AT_FDCWD, leaf + "/cgroup.procs", absl::StrCat(pid)).ok()) return;
+    }
+    if (!WriteKernelFile(AT_FDCWD, own + "/cgroup.subtree_control", enable).ok()) return;
+  }
+  if (!WriteKernelFile(AT_FDCWD, base + "/cgroup.subtree_control", enable).ok()) return;
+  host.mode = CgroupHost::Mode::kV2;
+  for (const std::string& controller : wanted) host.folders[controller.substr(1)] = base;
+}
+
+int64_t ReadNumber(const UniqueFd& fd, absl::string_view key) {
+  if (!fd.valid()) return -1;
+  char buffer[1024];
+  const ssize_t n = pread(fd.get(), buffer, sizeof(buffer), 0);
+  if (n <= 0) return -1;
+  for (const absl::string_view line : absl::StrSplit(absl::string_view(buffer, n), '\n')) {
+    int64_t number = 0;
+    if (key.empty() && absl::SimpleAtoi(line, &number)) return number;
+    if (!key.empty() && absl::StartsWith(line, absl::StrCat(key, " ")) && absl::SimpleAtoi(line.substr(key.size() + 1), &number)) {
+      return number;
+    }
+  }
+  return -1;
+}
+
+absl::Status WriteFd(const UniqueFd& fd, const std::string& text, absl::string_view what) {
+  if (!fd.valid() || pwrite(fd.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size())) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, what);
+}
+
+int64_t CpuNanoseconds(const SlotCgroup& slot) {
+  const int64_t value = ReadNumber(slot.cpu_usage, slot.v2 ? "usage_usec" : "");
+  return value < 0 ? -1 : slot.v2 ? value * 1000 : value;
+}
+
+}  // namespace
+
+CgroupHost FindCgroups(const std::string& name, pid_t parent) {
+  CgroupHost host;
+  for (const Hierarchy& hierarchy : MountedHierarchies()) {
+    if (hierarchy.v2) {
+      if (host.mode == CgroupHost::Mode::kNone) UseV2(hierarchy, name, parent, host);
+      continue;
+    }
+    for (const char* controller : {"memory", "pids", "cpu", "cpuacct"}) {
+      if (hierarchy.controllers.count(controller) == 0 || host.Has(controller)) continue;
+      const std::string own = OwnPath(controller);
+      const std::string folder = absl::StrCat(hierarchy.mount, own == "/" ? "" : own, "/", name);
+      if (!MakeGroup(folder) || access(folder.c_str(), W_OK) != 0) continue;
+      host.folders[controller] = folder;
+      host.mode = CgroupHost::Mode::kV1;
+    }
+  }
+  return host;
+}
+
+std::vector<int> SlotCgroup::Fds() const {
+  std::vector<int> fds;
+  for (const UniqueFd& fd : procs) fds.push_back(fd.get());
+  for (const UniqueFd* fd : {&memory_max, &memory_peak, &memory_events, &pids_max, &pids_events, &cpu_max, &cpu_usage}) {
+    if (fd->valid()) fds.push_back(fd->get());
+  }
+  return fds;
+}
+
+absl::Status SlotCgroup::Limit(const Resources& resources) {
+  const std::string none = v2 ? "max" : "-1";
+  MAYFLY_RETURN_IF_ERROR(
+      WriteFd(memory_max, resources.memory_bytes > 0 ? absl::StrCat(resources.memory_bytes) : none, "memory limit"));
+  // The shim is one of the group's processes.
+  MAYFLY_RETURN_IF_ERROR(
+      WriteFd(pids_max, resources.processes > 0 ? absl::StrCat(resources.processes + 1) : "max", "process limit"));
+  constexpr int64_t kPeriodUs = 100000;
+  const int64_t quota = static_cast<int64_t>(resources.cpus * kPeriodUs);
+  const std::string text = resources.cpus <= 0 ? none : absl::StrCat(quota < 1000 ? 1000 : quota);
+  return WriteFd(cpu_max, v2 ? absl::StrCat(text, " ", kPeriodUs) : text, "CPU limit");
+}
+
+void SlotCgroup::Reset() {
+  WriteFd(memory_peak, "0", "peak").IgnoreError();  // v2 before 6.12 cannot: the peak then counts from the group's start.
+  cpu_base_ns = CpuNanoseconds(*this);
+  oom_base = ReadNumber(memory_events, "oom_kill");
+  pids_base = ReadNumber(pids_events, "max");
+}
+
+Usage SlotCgroup::Read() const {
+  Usage usage;
+  const int64_t cpu = CpuNanoseconds(*this);
+  if (cpu >= 0) usage.cpu = absl::Nanoseconds(cpu - cpu_base_ns);
+  usage.peak_memory_bytes = ReadNumber(memory_peak, "");
+  return usage;
+}
+
+int64_t SlotCgroup::OomKills() const {
+  const int64_t now = ReadNumber(memory_events, "oom_kill");
+  return now < 0 ? 0 : now - oom_base;
+}
+
+int64_t SlotCgroup::RefusedForks() const {
+  const int64_t now = ReadNumber(pids_events, "max");
+  return now < 0 ? 0 : now - pids_base;
+}
+
+absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::string& group, int slot) {
+  SlotCgroup cgroup;
+  cgroup.v2 = host.mode == CgroupHost::Mode::kV2;
+  std::set<std::string> made;
+  for (const auto& [controller, base] : host.folders) {
+    const std::string parent = absl::StrCat(base, "/", group);
+    const std::string folder = absl::StrCat(parent, "/s", slot);
+    if (made.insert(folder).second) {
+      const bool first = mkdir(parent.c_str(), 0755) == 0;
+      if (first && cgroup.v2) {
+        std::vector<std::string> all;
+        for (const auto& [name, unused] : host.folders) all.push_back("+" + name);
+        MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, parent + "/cgroup.subtree_control", absl::StrJoin(all, " ")));
+      }
+      if (!MakeGroup(folder)) return ErrnoStatus(errno, folder);
+      cgroup.procs.push_back(OpenIn(folder, "cgroup.procs", O_WRONLY));
+      if (!cgroup.procs.back().valid()) return ErrnoStatus(errno, folder + "/cgroup.procs");
+    }
+    if (controller == "memory") {
+      cgroup.memory_max = OpenIn(folder, cgroup.v2 ? "memory.max" : "memory.limit_in_bytes", O_WRONLY);
+      cgroup.memory_peak = OpenIn(folder, cgroup.v2 ? "memory.peak" : "memory.max_usage_in_bytes", O_RDWR);
+      if (!cgroup.memory_peak.valid()) cgroup.memory_peak = OpenIn(folder, "memory.peak", O_RDONLY);
+      cgroup.memory_events = OpenIn(folder, cgroup.v2 ? "memory.events" : "memory.oom_control", O_RDONLY);
+    } else if (controller == "pids") {
+      cgroup.pids_max = OpenIn(folder, "pids.max", O_WRONLY);
+      cgroup.pids_events = OpenIn(folder, "pids.events", O_RDONLY);
+    } else if (controller == "cpu") {
+      cgroup.cpu_max = OpenIn(folder, cgroup.v2 ? "cpu.max" : "cpu.cfs_quota_us", O_WRONLY);
+      if (cgroup.v2) cgroup.cpu_usage = OpenIn(folder, "cpu.stat", O_RDONLY);
+    } else if (controller == "cpuacct") {
+      cgroup.cpu_usage = OpenIn(folder, "cpuacct.usage", O_RDONLY);
+    }
+  }
+  return cgroup;
+}
+
+absl::StatusOr<int> RemoveCgroups(const CgroupHost& host, const std::string& group) {
+  int removed = 0;
+  absl::Status status;
+  std::set<std::string> done;
+  for (const auto& [controller, base] : host.folders) {
+    const std::string parent = absl::StrCat(base, "/", group);
+    if (!done.insert(parent).second) continue;
+    DIR* dir = opendir(parent.c_str());
+    if (dir == nullptr) continue;
+    while (const dirent* entry = readdir(dir)) {
+      if (entry->d_name[0] != 's' || entry->d_type != DT_DIR) continue;
+      if (unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) == 0) ++removed;
+    }
+    closedir(dir);
+    if (rmdir(parent.c_str()) == 0) {
+      ++removed;
+    } else if (errno != ENOENT) {
+      status.Update(absl::UnavailableError(absl::StrCat(parent, " is still busy")));
+    }
+  }
+  if (!status.ok()) return status;
+  return removed;
+}
+
+std::vector<std::string> ListCgroups(const CgroupHost& host) {
+  std::set<std::string> groups;
+  for (const auto& [controller, base] : host.folders) {
+    DIR* dir = opendir(base.c_str());
+    if (dir == nullptr) continue;
+    while (const dirent* entry = readdir(dir)) {
+      if (entry->d_type == DT_DIR && entry->d_name[0] != '.') groups.insert(entry->d_name);
+    }
+    closedir(dir);
+  }
+  return {groups.begin(), groups.end()};
+}
+
+}  // namespace mayfly::local

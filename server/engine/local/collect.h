@@ -1,0 +1,39 @@
+// Files of a finished node as a stream of bytes: written inside by a process without rights, read outside by the server,
+// which trusts nothing of it.
+#ifndef MAYFLY_SERVER_ENGINE_LOCAL_COLLECT_H_
+#define MAYFLY_SERVER_ENGINE_LOCAL_COLLECT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "server/engine/local/sys.h"
+
+namespace mayfly::local {
+
+// Streams `paths` (files, or folders with all below them), relative to `folder`, to `out`. Follows no link. A path that
+// does not exist is left out. An absl::StatusCode as exit code.
+int SendFiles(const std::string& folder, const std::vector<std::string>& paths, int64_t max_bytes, int out);
+
+// Writes a stream of SendFiles below `destination`, which must exist. Fed in pieces of any size.
+class FileReceiver {
+ public:
+  FileReceiver(std::string destination, int64_t max_bytes);
+  // INVALID_ARGUMENT for a name that leads out; RESOURCE_EXHAUSTED over `max_bytes`, keeping what was written.
+  absl::Status Feed(absl::string_view bytes);
+
+ private:
+  absl::Status OpenFile(const std::string& path);
+
+  std::string destination_;
+  int64_t left_;
+  std::string pending_;
+  UniqueFd file_;
+  uint64_t file_left_ = 0;
+};
+
+}  // namespace mayfly::local
+
+#endif  // MAYFLY_SERVER_ENGINE_LOCAL_COLLECT_H_

@@ -1,0 +1,340 @@
+#include "server/engine/local/init.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <map>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/status.h"
+#include "server/engine/local/channel.h"
+#include "server/engine/local/messages.h"
+#include "server/engine/local/network.h"
+#include "server/engine/local/node.h"
+#include "server/engine/local/shim.h"
+
+namespace mayfly::local {
+namespace {
+
+class Init : public NodeHost {
+ public:
+  explicit Init(InitConfig config) : config_(std::move(config)) {}
+
+  [[noreturn]] void Run() {
+    prctl(PR_SET_NAME, "mayfly-init", 0, 0, 0);
+    launcher_ = std::make_unique<Channel>(
+        &reactor_, std::move(config_.launcher), [this](Frame frame) { OnLauncherFrame(std::move(frame)); },
+        [this] { OnLauncherGone(); });
+    if (const absl::Status status = WarmUp(); !status.ok()) {
+      launcher_->Send(InitWarm{std::string(status.message())});
+      launcher_->Flush();
+      _exit(1);
+    }
+    reactor_.Run();
+    _exit(0);
+  }
+
+  // NodeHost:
+  Reactor* reactor() override { return &reactor_; }
+  const std::string& scope() const override { return scope_; }
+  bool memory_limits() const override { return config_.memory_limits; }
+  bool process_limits() const override { return config_.process_limits; }
+  UniqueFd OpenLog(const std::string& node) override {
+    if (!log_folder_.valid()) return UniqueFd();
+    return UniqueFd(openat(log_folder_.get(), (node + ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  }
+  void Emit(const EngineEvent& event, UniqueFd pidfd) override {
+    if (const auto it = nodes_.find(event.node.node); it != nodes_.end() && event.kind != EngineEvent::Kind::kProbe) {
+      it->second->Remember(event);
+    }
+    if (server_ == nullptr) return;
+    std::vector<UniqueFd> fds;
+    if (pidfd.valid()) fds.push_back(std::move(pidfd));
+    server_->Send(NodeEvent{event}, std::move(fds));
+  }
+
+ private:
+  absl::Status WarmUp() {
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, nullptr);
+    children_ = UniqueFd(signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC));
+    MAYFLY_RETURN_IF_ERROR(reactor_.Add(children_.get(), EPOLLIN, [this](uint32_t) { Reap(); }));
+    MAYFLY_RETURN_IF_ERROR(PrepareShared());
+    slots_.resize(config_.slots.size());
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      slots_[i].index = static_cast<int>(i);
+      slots_[i].network = std::move(config_.slots[i]);
+      slots_[i].cgroup = std::move(config_.cgroups[i]);
+      MAYFLY_RETURN_IF_ERROR(StartShim(slots_[i]));
+    }
+    waiting_for_shims_ = slots_.size();
+    if (waiting_for_shims_ == 0) launcher_->Send(InitWarm{});
+    return absl::OkStatus();
+  }
+
+  absl::Status StartShim(Slot& slot) {
+    MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+    const int network = slot.network.get();
+    MAYFLY_ASSIGN_OR_RETURN(const pid_t pid, CloneProcess(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS));
+    if (pid == 0) {
+      std::vector<int> keep = slot.cgroup.Fds();
+      keep.push_back(network);
+      keep.push_back(pair.second.get());
+      CloseAllExcept(std::move(keep));
+      ShimConfig config;
+      config.channel = std::move(pair.second);
+      config.network = network;
+      config.cgroup = &slot.cgroup;
+      config.root = &config_.root;
+      config.filter = config_.filter;
+      RunShim(std::move(config));
+    }
+    slot.shim_pid = pid;
+    Slot* const place = &slot;
+    slot.shim = std::make_unique<Channel>(
+        &reactor_, std::move(pair.first), [this, place](Frame frame) { OnShimFrame(*place, std::move(frame)); },
+        [this, place] { OnShimGone(*place); });
+    return absl::OkStatus();
+  }
+
+  void Reap() {
+    signalfd_siginfo info;
+    while (read(children_.get(), &info, sizeof(info)) > 0) {
+    }
+    while (waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+  }
+
+  // ---- Launcher. ----
+  void OnLauncherFrame(Frame frame) {
+    Assign assign;
+    if (frame.type != Assign::kType || frame.fds.size() != 1 || !Decode(frame.body, assign)) return;
+    scope_ = assign.scope;
+    environment_ = assign.environment;
+    if (sethostname(environment_.c_str(), environment_.size()) != 0) errno = 0;
+    listener_ = std::move(frame.fds[0]);
+    reactor_.Add(listener_.get(), EPOLLIN, [this](uint32_t) { Accept(); }).IgnoreError();
+  }
+
+  void OnLauncherGone() {
+    if (!listener_.valid()) _exit(0);
+    launcher_.reset();
+  }
+
+  // ---- Server. ----
+  void Accept() {
+    UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!fd.valid()) return;
+    // A new server takes the place of the one before, which is gone or about to find out.
+    server_ = std::make_unique<Channel>(
+        &reactor_, std::move(fd), [this](Frame frame) { OnServerFrame(std::move(frame)); }, [this] { server_.reset(); });
+  }
+
+  void OnServerFrame(Frame frame) {
+    switch (frame.type) {
+      case Hello::kType:
+        if (!frame.fds.empty()) log_folder_ = std::move(frame.fds[0]);
+        return SendSnapshot();
+      case PrepareRequest::kType: {
+        PrepareRequest request;
+        if (Decode(frame.body, request)) Prepare(std::move(request), std::move(frame.fds));
+        return;
+      }
+      case StartRequest::kType: {
+        StartRequest request;
+        if (!Decode(frame.body, request)) return;
+        if (Node* node = Find(request.node)) node->Start(request.one_shot);
+        return;
+      }
+      case StopRequest::kType: {
+        StopRequest request;
+        if (!Decode(frame.body, request)) return;
+        if (Node* node = Find(request.node)) node->Stop();
+        return;
+      }
+      case ExecCommand::kType: {
+        ExecCommand request;
+        if (!Decode(frame.body, request) || frame.fds.size() != 3) return;
+        Node* node = Find(request.node);
+        if (node == nullptr || node->slot()->shim == nullptr) return FailCall(request.id, absl::StatusCode::kNotFound, "no such node");
+        node->slot()->shim->Send(ShimSpawn{request.id, request.argv, request.terminal}, std::move(frame.fds));
+        return;
+      }
+      case CollectRequest::kType: {
+        CollectRequest request;
+        if (!Decode(frame.body, request) || frame.fds.size() != 1) return;
+        Node* node = Find(request.node);
+        if (node == nullptr || node->slot()->shim == nullptr) return FailCall(request.id, absl::StatusCode::kNotFound, "no such node");
+        node->slot()->shim->Send(ShimCollect{request.id, request.paths, request.max_bytes}, std::move(frame.fds));
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  void FailCall(uint64_t id, absl::StatusCode code, std::string message) {
+    if (server_ != nullptr) server_->Send(CallDone{id, static_cast<int>(code), std::move(message), 0});
+  }
+
+  void SendSnapshot() {
+    Snapshot snapshot;
+    snapshot.scope = scope_;
+    snapshot.environment = environment_;
+    for (const auto& [name, node] : nodes_) snapshot.nodes.push_back({name, node->attempt(), node->events()});
+    snapshot.addresses = addresses_;
+    server_->Send(snapshot);
+  }
+
+  Node* Find(const std::string& name) {
+    const auto it = nodes_.find(name);
+    return it == nodes_.end() ? nullptr : it->second.get();
+  }
+
+  void Prepare(PrepareRequest request, std::vector<UniqueFd> fds) {
+    Node* node = Find(request.node);
+    if (node == nullptr) {
+      Slot* free = nullptr;
+      for (Slot& slot : slots_) {
+        if (!slot.used && slot.shim != nullptr) {
+          free = &slot;
+          break;
+        }
+      }
+      if (free == nullptr) return RefusePrepare(request);
+      node = nodes_.emplace(request.node, std::make_unique<Node>(this, request.node, free)).first->second.get();
+      WriteHosts();
+    }
+    int source = -1;
+    if (!request.process.source_root.empty()) {
+      const auto number = SourceNumber(request.process.source_root, fds.empty() ? -1 : fds[0].get());
+      if (!number.ok()) {
+        Cause cause;
+        cause.code = CauseCode::kStartFailed;
+        cause.message = std::string(number.status().message());
+        return node->FailPreparation(request.attempt, cause);
+      }
+      source = *number;
+    }
+    node->Prepare(request.attempt, std::move(request.process), source);
+  }
+
+  void RefusePrepare(const PrepareRequest& request) {
+    EngineEvent event;
+    event.kind = EngineEvent::Kind::kStartFailed;
+    event.node = NodeRef{scope_, request.node, request.attempt};
+    event.when = MonotonicNow();
+    event.cause.code = CauseCode::kHostLimit;
+    event.cause.node = request.node;
+    event.cause.message = absl::StrCat("the environment has no free place beyond its ", slots_.size());
+    Emit(event, UniqueFd());
+  }
+
+  absl::StatusOr<int> SourceNumber(const std::string& path, int detached_mount) {
+    if (const auto it = sources_.find(path); it != sources_.end()) return it->second;
+    const int number = static_cast<int>(sources_.size());
+    MAYFLY_RETURN_IF_ERROR(AttachSource(number, path, detached_mount));
+    sources_[path] = number;
+    return number;
+  }
+
+  // In place: the file is bound into every service's tree.
+  void WriteHosts() {
+    std::string text = "127.0.0.1 localhost\n::1 localhost\n";
+    for (const auto& [name, node] : nodes_) {
+      absl::StrAppend(&text, FormatAddress(SlotAddress(node->slot()->index)), " ", name, " ", name, ".", environment_, "\n");
+    }
+    const UniqueFd fd(open(kHostsFile, O_WRONLY | O_CLOEXEC));
+    if (pwrite(fd.get(), text.data(), text.size(), 0) < 0 || ftruncate(fd.get(), static_cast<off_t>(text.size())) < 0) errno = 0;
+  }
+
+  // ---- Shims. ----
+  Node* NodeOf(const Slot& slot) {
+    for (const auto& [name, node] : nodes_) {
+      if (node->slot() == &slot) return node.get();
+    }
+    return nullptr;
+  }
+
+  void OnShimFrame(Slot& slot, Frame frame) {
+    if (frame.type == ShimWarm::kType) return OnShimWarm(slot, std::move(frame));
+    Node* node = NodeOf(slot);
+    if (node == nullptr) return;
+    switch (frame.type) {
+      case ShimReady::kType:
+        return node->OnReady();
+      case ShimFailed::kType: {
+        ShimFailed failed;
+        if (Decode(frame.body, failed)) node->OnFailed(failed.cause);
+        return;
+      }
+      case ShimStarted::kType: {
+        ShimStarted started;
+        if (Decode(frame.body, started)) node->OnStarted(started.when, frame.fds.empty() ? UniqueFd() : std::move(frame.fds[0]));
+        return;
+      }
+      case ShimExited::kType: {
+        ShimExited exited;
+        if (Decode(frame.body, exited)) node->OnExited(exited);
+        return;
+      }
+      case ShimSpawnDone::kType: {
+        ShimSpawnDone done;
+        if (Decode(frame.body, done) && server_ != nullptr) {
+          server_->Send(CallDone{done.id, done.code, done.message, done.exit_code});
+        }
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  void OnShimWarm(Slot& slot, Frame frame) {
+    ShimWarm warm;
+    if (!Decode(frame.body, warm)) return;
+    if (!frame.fds.empty()) slot.diag = std::make_unique<SockDiag>(frame.fds[0].Release());
+    if (!warm.error.empty() && launcher_ != nullptr) {
+      launcher_->Send(InitWarm{warm.error});
+      launcher_->Flush();
+      _exit(1);
+    }
+    if (waiting_for_shims_ > 0 && --waiting_for_shims_ == 0 && launcher_ != nullptr) launcher_->Send(InitWarm{});
+  }
+
+  void OnShimGone(Slot& slot) {
+    if (Node* node = NodeOf(slot)) return node->OnShimLost();
+    slot.shim.reset();
+  }
+
+  InitConfig config_;
+  Reactor reactor_;
+  std::unique_ptr<Channel> launcher_, server_;
+  UniqueFd children_, listener_, log_folder_;
+  std::vector<Slot> slots_;
+  size_t waiting_for_shims_ = 0;
+  std::string scope_, environment_;
+  std::map<std::string, std::unique_ptr<Node>> nodes_;
+  std::map<std::string, int> sources_;
+  std::map<std::string, std::string> addresses_;
+};
+
+}  // namespace
+
+void RunInit(InitConfig config) { (new Init(std::move(config)))->Run(); }
+
+}  // namespace mayfly::local

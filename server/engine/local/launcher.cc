@@ -1,0 +1,544 @@
+#include "server/engine/local/launcher.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/ids.h"
+#include "mayfly/base/status.h"
+#include "server/engine/local/channel.h"
+#include "server/engine/local/descriptor.h"
+#include "server/engine/local/messages.h"
+#include "server/engine/local/plot.h"
+#include "server/engine/local/seccomp_filter.h"
+
+namespace mayfly::local {
+namespace {
+
+constexpr uint32_t kFirstHostId = 2000000000;
+constexpr absl::Duration kQuiet = absl::Milliseconds(100);
+
+struct Shell {
+  enum class State { kNetworks, kWarming, kWarm, kTaken, kEnding, kDead };
+  State state = State::kNetworks;
+  Plot plot;
+  std::string group;
+  std::string scope;         // Taken, or reserved for it while it is being made.
+  std::unique_ptr<Channel> channel;
+  pid_t init = 0;
+  UniqueFd pidfd;
+  bool born = false, warm = false;
+  std::vector<UniqueFd> parts;  // Of the networks, as they arrive.
+  absl::Duration release_began;
+  bool release_wanted = false;
+};
+
+class Launcher {
+ public:
+  Launcher(const LauncherOptions& options, UniqueFd server) : options_(options), target_(options.pool) {
+    server_ = std::make_unique<Channel>(
+        &reactor_, std::move(server), [this](Frame frame) { OnServerFrame(std::move(frame)); }, [this] { OnServerGone(); });
+  }
+
+  [[noreturn]] void Run() {
+    prctl(PR_SET_NAME, "mayfly-launcher", 0, 0, 0);
+    setsid();
+    for (const int sig : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) signal(sig, SIG_IGN);
+    root_ = geteuid() == 0;
+    if (root_ && setgroups(0, nullptr) != 0) errno = 0;
+    rlimit files{};
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+      files.rlim_cur = files.rlim_max;
+      setrlimit(RLIMIT_NOFILE, &files);
+    }
+    installation_ = Sha256Hex(options_.state_dir).substr(0, 8);
+    cgroups_ = FindCgroups(absl::StrCat("mayfly-", installation_), getppid());
+    if (auto filter = CompileSeccompFilter(); filter.ok()) filter_ = *std::move(filter);
+    std::vector<std::string> hidden = options_.hidden;
+    hidden.push_back(options_.state_dir);
+    if (const passwd* user = getpwuid(getuid()); user != nullptr && std::strcmp(user->pw_dir, "/") != 0) {
+      hidden.push_back(user->pw_dir);
+    }
+    plan_ = PlanRoot(hidden);
+    SweepLeftovers();
+    Refill();
+    reactor_.Run();
+    _exit(0);
+  }
+
+ private:
+  // Groups and ids of scopes that live stay; everything else of this installation is from a launcher that was killed.
+  void SweepLeftovers() {
+    const auto scopes = ListScopes(options_.state_dir);
+    if (!scopes.ok()) return;  // Without a complete list nothing may be called left over.
+    std::set<std::string> live;
+    for (const std::string& scope : *scopes) {
+      const auto descriptor = ReadDescriptor(options_.state_dir, scope);
+      if (!descriptor.ok()) continue;
+      live.insert(descriptor->cgroup);
+      host_ids_.insert(descriptor->host_id);
+    }
+    for (const std::string& group : ListCgroups(cgroups_)) {
+      if (live.count(group) == 0) RemoveCgroups(cgroups_, group).IgnoreError();
+    }
+  }
+
+  // ---- Requests. ----
+  void OnServerFrame(Frame frame) {
+    switch (frame.type) {
+      case TakeRequest::kType: {
+        TakeRequest request;
+        if (Decode(frame.body, request)) Take(std::move(request));
+        return;
+      }
+      case ReleaseRequest::kType: {
+        ReleaseRequest request;
+        if (Decode(frame.body, request)) Release(request.scope);
+        return;
+      }
+      case DescribeRequest::kType:
+        return Describe();
+      default:
+        return;
+    }
+  }
+
+  void OnServerGone() {
+    closing_ = true;
+    server_.reset();
+    for (const auto& shell : shells_) {
+      if (shell->state == Shell::State::kTaken) continue;
+      if (shell->pidfd.valid()) SignalPidfd(shell->pidfd.get(), SIGKILL).IgnoreError();
+      if (shell->state != Shell::State::kEnding) shell->channel.reset();
+    }
+    EndWhenDone();
+    // Whatever hangs must not keep the launcher of a server that is gone.
+    reactor_.AddTimer(absl::Seconds(5), [] { _exit(1); });
+  }
+
+  // Ends the launcher when only scopes that outlive it are left.
+  void EndWhenDone() {
+    for (;;) {
+      const pid_t pid = waitpid(-1, nullptr, WNOHANG);
+      if (pid == 0) break;  // Taken inits, or one that is just ending.
+      if (pid < 0) break;
+    }
+    std::set<std::string> groups;
+    for (const auto& shell : shells_) {
+      if (shell->state == Shell::State::kTaken) continue;
+      if (!shell->group.empty() && !RemoveCgroups(cgroups_, shell->group).ok()) {
+        reactor_.AddTimer(absl::Milliseconds(2), [this] { EndWhenDone(); });
+        return;
+      }
+    }
+    _exit(0);
+  }
+
+  void Take(TakeRequest request) {
+    const absl::Duration now = reactor_.Now();
+    last_take_ = now;
+    for (const auto& shell : shells_) {
+      if (shell->scope == request.scope) return Reply(request.scope, "the scope exists", nullptr);
+    }
+    const int slots = std::max(request.slots, 1);
+    for (const auto& shell : shells_) {
+      if (shell->state == Shell::State::kWarm && shell->scope.empty() && Fits(*shell, request, slots)) {
+        GiveTo(shell.get(), request, /*warm=*/true);
+        return ScheduleRefill();
+      }
+    }
+    target_ = std::min(target_ + 1, options_.pool_limit);
+    requests_[request.scope] = request;
+    for (const auto& shell : shells_) {
+      const bool coming = shell->state == Shell::State::kNetworks || shell->state == Shell::State::kWarming;
+      if (coming && shell->scope.empty() && Fits(*shell, request, slots)) {
+        shell->scope = request.scope;
+        return ScheduleRefill();
+      }
+    }
+    MakeShell(request.scope, std::max(slots, options_.slots));
+    ScheduleRefill();
+  }
+
+  static bool Fits(const Shell& shell, const TakeRequest& request, int slots) {
+    return shell.plot.slots >= slots && (shell.plot.owner.empty() || shell.plot.owner == request.owner);
+  }
+
+  void Reply(const std::string& scope, const std::string& error, const Shell* shell, bool warm = false, UniqueFd source = UniqueFd()) {
+    if (server_ == nullptr) return;
+    TakeReply reply{scope, error, shell == nullptr || !root_ ? 0 : shell->plot.host_id, warm};
+    std::vector<UniqueFd> fds;
+    if (source.valid()) fds.push_back(std::move(source));
+    server_->Send(reply, std::move(fds));
+  }
+
+  void GiveTo(Shell* shell, const TakeRequest& request, bool warm) {
+    shell->state = Shell::State::kTaken;
+    shell->scope = request.scope;
+    shell->plot.owner = request.owner;
+    shell->plot.used = true;
+    const absl::Status status = [&]() -> absl::Status {
+      ScopeDescriptor descriptor;
+      descriptor.scope = request.scope;
+      descriptor.environment = request.environment;
+      descriptor.owner = request.owner;
+      descriptor.pid = shell->init;
+      MAYFLY_ASSIGN_OR_RETURN(descriptor.start_time, ProcessStartTime(shell->init));
+      MAYFLY_ASSIGN_OR_RETURN(descriptor.pid_namespace, NamespaceInode(shell->init, "pid"));
+      descriptor.boot_id = BootId();
+      descriptor.cgroup = shell->group;
+      descriptor.host_id = shell->plot.host_id;
+      descriptor.protocol = kProtocol;
+      MAYFLY_RETURN_IF_ERROR(WriteDescriptor(options_.state_dir, descriptor));
+      const std::string folder = ScopeFolder(options_.state_dir, request.scope);
+      MAYFLY_ASSIGN_OR_RETURN(UniqueFd listener, ListenControl(folder));
+      std::vector<UniqueFd> fds;
+      fds.push_back(std::move(listener));
+      shell->channel->Send(Assign{request.scope, request.environment}, std::move(fds));
+      return absl::OkStatus();
+    }();
+    UniqueFd source;
+    if (status.ok() && root_ && !request.source_root.empty()) {
+      // A failure shows again, with its cause, when the first node asks for the folder.
+      if (auto mount = SourceMount(request.source_root, shell->plot.host_id); mount.ok()) source = *std::move(mount);
+    }
+    Reply(request.scope, status.ok() ? "" : std::string(status.message()), shell, warm, std::move(source));
+  }
+
+  void Release(const std::string& scope) {
+    requests_.erase(scope);
+    for (const auto& shell : shells_) {
+      if (shell->scope != scope) continue;
+      shell->release_began = reactor_.Now();
+      switch (shell->state) {
+        case Shell::State::kNetworks:
+        case Shell::State::kWarming:
+          shell->scope.clear();  // It goes to the pool instead.
+          Reply(scope, "the scope was destroyed", nullptr);
+          return SendReceipt(scope, Receipt{});
+        case Shell::State::kDead:
+          return FinishRelease(shell.get());
+        case Shell::State::kEnding:
+          return;
+        case Shell::State::kWarm:
+        case Shell::State::kTaken:
+          shell->release_wanted = true;
+          shell->state = Shell::State::kEnding;
+          SignalPidfd(shell->pidfd.get(), SIGKILL).IgnoreError();
+          return;
+      }
+    }
+    ReleaseForeign(scope);
+  }
+
+  // A scope of an earlier launcher: known by its descriptor only.
+  void ReleaseForeign(const std::string& scope) {
+    const absl::Duration began = reactor_.Now();
+    auto descriptor = ReadDescriptor(options_.state_dir, scope);
+    if (!descriptor.ok()) {
+      // A folder without a descriptor was made just before a crash, and nothing else was.
+      RemoveTree(AT_FDCWD, ScopeFolder(options_.state_dir, scope)).IgnoreError();
+      return SendReceipt(scope, Receipt{});
+    }
+    auto pidfd = OpenInit(*descriptor);
+    if (!pidfd.ok()) return FinishForeign(*descriptor, began, 0);
+    if (foreign_.count(scope) > 0) return;
+    foreign_[scope] = *std::move(pidfd);
+    const int fd = foreign_[scope].get();
+    reactor_.Add(fd, EPOLLIN, [this, scope, d = *descriptor, began](uint32_t) {
+      reactor_.Remove(foreign_[scope].get());
+      foreign_.erase(scope);
+      FinishForeign(d, began, 1);
+    }).IgnoreError();
+    SignalPidfd(fd, SIGKILL).IgnoreError();
+  }
+
+  void FinishForeign(const ScopeDescriptor& descriptor, absl::Duration began, int inits) {
+    Receipt receipt;
+    receipt.processes = receipt.mounts = receipt.networks = inits;
+    CleanUp(descriptor.scope, descriptor.cgroup, &receipt);
+    receipt.took = reactor_.Now() - began;
+    host_ids_.erase(descriptor.host_id);
+    SendReceipt(descriptor.scope, receipt);
+  }
+
+  void CleanUp(const std::string& scope, const std::string& group, Receipt* receipt) {
+    if (!group.empty()) {
+      const auto removed = RemoveCgroups(cgroups_, group);
+      if (removed.ok()) {
+        receipt->cgroups = *removed;
+      } else {
+        receipt->blockers.push_back(std::string(removed.status().message()));
+      }
+    }
+    const absl::Status folder = RemoveTree(AT_FDCWD, ScopeFolder(options_.state_dir, scope));
+    if (!folder.ok()) receipt->blockers.push_back(std::string(folder.message()));
+  }
+
+  void SendReceipt(const std::string& scope, const Receipt& receipt) {
+    if (server_ != nullptr) server_->Send(ReleaseReply{scope, receipt});
+  }
+
+  void Describe() {
+    DescribeReply reply;
+    Capabilities& c = reply.capabilities;
+    c.engine = "local";
+    c.usable = true;
+    c.memory_limits = cgroups_.Has("memory");
+    c.process_limits = cgroups_.Has("pids");
+    c.cpu_limits = cgroups_.Has("cpu");
+    c.disk_limits = true;
+    if (!last_error_.empty()) {
+      c.usable = false;
+      c.checks.push_back({"environments", CapabilityCheck::Result::kMissing, last_error_, ""});
+    }
+    if (server_ != nullptr) server_->Send(reply);
+  }
+
+  // ---- Making shells. ----
+  uint32_t NewHostId() {
+    if (!root_) return geteuid();
+    // A range of its own for each installation, so that two servers of one host do not share an id.
+    uint32_t id = kFirstHostId + static_cast<uint32_t>(std::stoul(installation_.substr(0, 5), nullptr, 16) % 100000) * 1000;
+    while (host_ids_.count(id) > 0 || getpwuid(id) != nullptr) ++id;
+    host_ids_.insert(id);
+    return id;
+  }
+
+  void MakeShell(const std::string& scope, int slots) {
+    auto shell = std::make_unique<Shell>();
+    shell->scope = scope;
+    shell->plot.slots = std::min(slots, kMaxSlots);
+    shell->plot.host_id = NewHostId();
+    shell->plot.host_group = root_ ? shell->plot.host_id : getegid();
+    auto child = StartNetworkMaker(shell->plot, shell->plot.slots);
+    if (!child.ok()) return GiveUp(shell.get(), child.status());
+    Shell* const s = shell.get();
+    shells_.push_back(std::move(shell));
+    s->channel = std::make_unique<Channel>(
+        &reactor_, std::move(child->channel), [this, s](Frame frame) { OnNetworkFrame(s, std::move(frame)); },
+        [this, s] { OnNetworksDone(s); });
+  }
+
+  void OnNetworkFrame(Shell* shell, Frame frame) {
+    if (frame.type == kNetworkError) last_error_ = frame.body;
+    for (UniqueFd& fd : frame.fds) shell->parts.push_back(std::move(fd));
+  }
+
+  void OnNetworksDone(Shell* shell) {
+    ReapChildren();
+    if (shell->parts.size() != static_cast<size_t>(shell->plot.slots) + 2) {
+      return Discard(shell, absl::UnavailableError(last_error_.empty() ? "making networks failed" : last_error_));
+    }
+    Networks& networks = shell->plot.networks;
+    networks.user = std::move(shell->parts[0]);
+    networks.hub = std::move(shell->parts[1]);
+    for (size_t i = 2; i < shell->parts.size(); ++i) networks.slots.push_back(std::move(shell->parts[i]));
+    shell->parts.clear();
+    last_error_.clear();
+    Warm(shell);
+  }
+
+  void Warm(Shell* shell) {
+    shell->state = Shell::State::kWarming;
+    shell->born = shell->warm = false;
+    shell->group = cgroups_.folders.empty() ? "" : absl::StrCat("e", getpid(), "-", ++groups_made_);
+    auto child = StartShell(shell->plot, shell->group, ShellParts{&cgroups_, &plan_, &filter_});
+    if (!child.ok()) return Discard(shell, child.status());
+    shell->channel = std::make_unique<Channel>(
+        &reactor_, std::move(child->channel), [this, shell](Frame frame) { OnInitFrame(shell, std::move(frame)); },
+        [this, shell] { OnInitClosed(shell); });
+  }
+
+  void OnInitFrame(Shell* shell, Frame frame) {
+    if (frame.type == InitBorn::kType && frame.fds.size() == 1) {
+      InitBorn born;
+      if (!Decode(frame.body, born)) return;
+      shell->init = static_cast<pid_t>(born.pid);
+      shell->pidfd = std::move(frame.fds[0]);
+      shell->born = true;
+      reactor_.Add(shell->pidfd.get(), EPOLLIN, [this, shell](uint32_t) { OnInitEnded(shell); }).IgnoreError();
+    } else if (frame.type == InitWarm::kType) {
+      InitWarm warm;
+      if (!Decode(frame.body, warm)) return;
+      if (!warm.error.empty()) {
+        last_error_ = warm.error;
+        return;  // Its end follows.
+      }
+      shell->warm = true;
+    }
+    if (shell->state == Shell::State::kWarming && shell->born && shell->warm) OnWarm(shell);
+  }
+
+  void OnWarm(Shell* shell) {
+    ReapChildren();
+    shell->state = Shell::State::kWarm;
+    last_error_.clear();
+    const auto it = requests_.find(shell->scope);
+    if (it == requests_.end()) return;
+    const TakeRequest request = it->second;
+    requests_.erase(it);
+    GiveTo(shell, request, /*warm=*/false);
+  }
+
+  void OnInitClosed(Shell* shell) {
+    ReapChildren();
+    // With an init, its pidfd tells. Without one the short-lived child has failed.
+    if (!shell->born) Discard(shell, absl::UnavailableError(last_error_.empty() ? "no init came up" : last_error_));
+  }
+
+  void OnInitEnded(Shell* shell) {
+    reactor_.Remove(shell->pidfd.get());
+    shell->pidfd.Reset();
+    shell->channel.reset();
+    ReapChildren();
+    switch (shell->state) {
+      case Shell::State::kEnding:
+        return FinishRelease(shell);
+      case Shell::State::kTaken:
+        shell->state = Shell::State::kDead;  // The server asks for its release when it has seen it.
+        return;
+      default:
+        return Discard(shell, absl::UnavailableError(last_error_.empty() ? "an idle init ended" : last_error_));
+    }
+  }
+
+  void FinishRelease(Shell* shell) {
+    Receipt receipt;
+    receipt.networks = shell->plot.slots + 1;
+    receipt.mounts = shell->plot.slots + 1;
+    const std::string scope = shell->scope;
+    CleanUp(scope, shell->group, &receipt);
+    receipt.took = reactor_.Now() - shell->release_began;
+    SendReceipt(scope, receipt);
+    shell->scope.clear();
+    shell->release_wanted = false;
+    if (closing_ || static_cast<int>(PoolSize()) >= target_) return Drop(shell);
+    idle_plots_.push_back(shell);
+    shell->state = Shell::State::kDead;
+    ScheduleRefill();
+  }
+
+  // A shell that did not come to life. Whoever waits for it is told.
+  void Discard(Shell* shell, const absl::Status& status) {
+    last_error_ = std::string(status.message());
+    const std::string scope = shell->scope;
+    if (!shell->group.empty()) RemoveCgroups(cgroups_, shell->group).IgnoreError();
+    Drop(shell);
+    Fail(scope);
+  }
+
+  void GiveUp(Shell* shell, const absl::Status& status) {
+    last_error_ = std::string(status.message());
+    host_ids_.erase(shell->plot.host_id);
+    Fail(shell->scope);
+  }
+
+  void Fail(const std::string& scope) {
+    if (requests_.erase(scope) > 0) Reply(scope, last_error_, nullptr);
+  }
+
+  void Drop(Shell* shell) {
+    host_ids_.erase(shell->plot.host_id);
+    if (shell->pidfd.valid()) reactor_.Remove(shell->pidfd.get());
+    shells_.erase(std::find_if(shells_.begin(), shells_.end(), [shell](const auto& s) { return s.get() == shell; }));
+  }
+
+  void ReapChildren() {
+    while (waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+  }
+
+  // ---- The pool. ----
+  size_t WarmCount() const {
+    return std::count_if(shells_.begin(), shells_.end(), [](const auto& s) { return s->state == Shell::State::kWarm; });
+  }
+  // Warm, or on the way and not promised to anybody.
+  size_t PoolSize() const {
+    return idle_plots_.size() + std::count_if(shells_.begin(), shells_.end(), [](const auto& s) {
+             return s->scope.empty() && (s->state == Shell::State::kWarm || s->state == Shell::State::kNetworks ||
+                                         s->state == Shell::State::kWarming);
+           });
+  }
+
+  // Work for the pool competes with the environment that was just taken, so it waits until requests pause, unless the
+  // next request would find nothing.
+  void ScheduleRefill() {
+    if (closing_ || refill_timer_ != 0) return;
+    const absl::Duration delay = WarmCount() == 0 ? absl::ZeroDuration() : kQuiet;
+    refill_timer_ = reactor_.AddTimer(delay, [this] {
+      refill_timer_ = 0;
+      if (WarmCount() > 0 && reactor_.Now() - last_take_ < kQuiet) return ScheduleRefill();
+      Refill();
+    });
+  }
+
+  void Refill() {
+    while (!idle_plots_.empty()) {
+      Shell* const shell = idle_plots_.front();
+      idle_plots_.pop_front();
+      Warm(shell);
+    }
+    while (!closing_ && static_cast<int>(PoolSize()) < target_ && last_error_.empty()) MakeShell("", options_.slots);
+  }
+
+  const LauncherOptions options_;
+  Reactor reactor_;
+  std::unique_ptr<Channel> server_;
+  bool root_ = false, closing_ = false;
+  std::string installation_;
+  CgroupHost cgroups_;
+  RootPlan plan_;
+  std::vector<sock_filter> filter_;
+  std::vector<std::unique_ptr<Shell>> shells_;
+  std::deque<Shell*> idle_plots_;
+  std::map<std::string, TakeRequest> requests_;  // Waiting for the shell that is reserved for them.
+  std::map<std::string, UniqueFd> foreign_;
+  std::set<uint32_t> host_ids_;
+  int target_;
+  uint64_t groups_made_ = 0;
+  absl::Duration last_take_ = -absl::InfiniteDuration();
+  Reactor::TimerId refill_timer_ = 0;
+  std::string last_error_;
+};
+
+absl::StatusOr<int> ThreadCount() {
+  MAYFLY_ASSIGN_OR_RETURN(const std::string status, ReadSmallFile(AT_FDCWD, "/proc/self/status"));
+  const size_t at = status.find("Threads:");
+  return at == std::string::npos ? 1 : std::atoi(status.c_str() + at + 8);
+}
+
+}  // namespace
+
+absl::StatusOr<LauncherHandle> ForkLauncher(const LauncherOptions& options) {
+  MAYFLY_ASSIGN_OR_RETURN(const int threads, ThreadCount());
+  if (threads != 1) return absl::FailedPreconditionError("the launcher must be forked before any thread is started");
+  MAYFLY_RETURN_IF_ERROR(MakeDirs(options.state_dir + "/scopes", 0700));
+  MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+  const pid_t pid = fork();
+  if (pid < 0) return ErrnoStatus(errno, "fork of the launcher");
+  if (pid == 0) {
+    CloseAllExcept({0, 1, 2, pair.second.get()});
+    (new Launcher(options, std::move(pair.second)))->Run();
+  }
+  return LauncherHandle{std::move(pair.first), pid};
+}
+
+}  // namespace mayfly::local

@@ -1,0 +1,458 @@
+#include "server/engine/local/local_engine.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <map>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/mutex.h"
+#include "mayfly/base/status.h"
+#include "server/engine/local/channel.h"
+#include "server/engine/local/descriptor.h"
+#include "server/engine/local/io_thread.h"
+#include "server/engine/local/messages.h"
+
+namespace mayfly::local {
+namespace {
+
+constexpr absl::Duration kAnswerLimit = absl::Seconds(10);
+
+// What the server knows of a node without asking: enough to refuse what cannot be.
+struct NodeRecord {
+  int attempt = 0;
+  bool prepared = false;  // Accepted; not yet ended.
+  bool ended = false;
+};
+
+// Fields below the line belong to the I/O thread.
+struct Scope {
+  ScopeSpec spec;
+  std::map<std::string, NodeRecord> nodes;
+  bool destroying = false;
+  // ----
+  std::unique_ptr<Channel> channel;
+  std::vector<std::function<void(Scope&)>> waiting;  // Sent once there is a channel.
+  UniqueFd source;
+  std::string source_root;
+  bool lost = false;
+  bool snapshot_wanted = false, snapshot_seen = false;
+  Snapshot snapshot;
+  int ports = 0;
+};
+
+int64_t HostPid(int pidfd) {
+  const auto info = ReadSmallFile(AT_FDCWD, absl::StrCat("/proc/self/fdinfo/", pidfd));
+  if (!info.ok()) return 0;
+  const size_t at = info->find("Pid:");
+  return at == std::string::npos ? 0 : std::atoll(info->c_str() + at + 4);
+}
+
+class LocalEngineImpl : public LocalEngine {
+ public:
+  LocalEngineImpl(const LocalEngineOptions& options, LauncherHandle launcher, EngineEventSink* sink)
+      : options_(options), launcher_pid_(launcher.pid), sink_(sink) {
+    io_.Run([&] {
+      launcher_ = std::make_unique<Channel>(
+          io_.reactor(), std::move(launcher.channel), [this](Frame frame) { OnLauncherFrame(std::move(frame)); },
+          [this] { OnLauncherGone(); });
+    });
+  }
+
+  ~LocalEngineImpl() override {
+    io_.Run([this] {
+      scopes_io_.clear();
+      launcher_.reset();
+    });
+    // It ends by itself when its channel closes; its idle pool is gone when it has.
+    while (waitpid(launcher_pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+
+  Capabilities Describe() override {
+    MutexLock lock(mutex_);
+    if (capabilities_.engine.empty()) {
+      io_.Post([this] {
+        if (launcher_ != nullptr) launcher_->Send(DescribeRequest{});
+      });
+      const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+      while (capabilities_.engine.empty()) {
+        if (!changed_.WaitUntil(mutex_, limit)) break;
+      }
+    }
+    return capabilities_;
+  }
+
+  absl::Status CreateScope(const ScopeSpec& spec) override {
+    MutexLock lock(mutex_);
+    if (launcher_gone_) return absl::UnavailableError("the launcher has ended");
+    if (spec.id.empty() || spec.id.find('/') != std::string::npos) return absl::InvalidArgumentError("bad scope id");
+    if (const auto it = scopes_.find(spec.id); it != scopes_.end()) {
+      const ScopeSpec& old = it->second->spec;
+      if (it->second->destroying) return absl::FailedPreconditionError(absl::StrCat("scope ", spec.id, " is being destroyed"));
+      if (old.owner != spec.owner || old.environment != spec.environment) {
+        return absl::AlreadyExistsError(absl::StrCat("scope ", spec.id, " exists"));
+      }
+      const std::shared_ptr<Scope> scope = it->second;
+      io_.Post([this, scope] {
+        if (scope->channel != nullptr) EmitScope(scope->spec.id, EngineEvent::Kind::kScopeReady);
+      });
+      return absl::OkStatus();
+    }
+    auto scope = std::make_shared<Scope>();
+    scope->spec = spec;
+    scopes_[spec.id] = scope;
+    io_.Post([this, scope] {
+      const ScopeSpec& s = scope->spec;
+      scopes_io_[s.id] = scope;
+      if (launcher_ == nullptr) return FailScope(s.id, "the launcher has ended");
+      launcher_->Send(TakeRequest{s.id, s.environment, s.owner, s.source_root, s.expected_nodes});
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status Prepare(const NodeRef& ref, const ProcessSpec& process) override {
+    if (process.argv.empty() || process.argv[0].empty()) return absl::InvalidArgumentError("a process needs a command");
+    if (!process.image.empty()) return absl::InvalidArgumentError("the local engine runs no images");
+    MutexLock lock(mutex_);
+    MAYFLY_ASSIGN_OR_RETURN(const std::shared_ptr<Scope> scope, FindScope(ref.scope));
+    NodeRecord& node = scope->nodes[ref.node];
+    if (ref.attempt < node.attempt) return absl::FailedPreconditionError("an attempt that has passed");
+    if (ref.attempt > node.attempt && node.prepared && !node.ended) {
+      return absl::FailedPreconditionError(absl::StrCat(ref.node, " still runs attempt ", node.attempt));
+    }
+    if (ref.attempt > node.attempt) node = NodeRecord{ref.attempt, true, false};
+    WhenConnected(scope, [ref, process](Scope& s) {
+      PrepareRequest request{ref.node, ref.attempt, false, process};
+      std::vector<UniqueFd> fds;
+      if (s.source.valid() && process.source_root == s.source_root) {
+        request.has_source = true;
+        fds.push_back(std::move(s.source));  // The init keeps it for all nodes.
+      }
+      s.channel->Send(request, std::move(fds));
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status Start(const NodeRef& ref, bool one_shot) override {
+    MutexLock lock(mutex_);
+    MAYFLY_ASSIGN_OR_RETURN(const std::shared_ptr<Scope> scope, FindPrepared(ref));
+    WhenConnected(scope, [ref, one_shot](Scope& s) { s.channel->Send(StartRequest{ref.node, ref.attempt, one_shot}); });
+    return absl::OkStatus();
+  }
+
+  absl::Status Stop(const NodeRef& ref) override {
+    MutexLock lock(mutex_);
+    MAYFLY_ASSIGN_OR_RETURN(const std::shared_ptr<Scope> scope, FindScope(ref.scope));
+    if (scope->nodes.count(ref.node) == 0) return absl::NotFoundError(absl::StrCat("no node ", ref.node));
+    WhenConnected(scope, [ref](Scope& s) { s.channel->Send(StopRequest{ref.node}); });
+    return absl::OkStatus();
+  }
+
+  absl::Status Expose(const NodeRef&, int, int) override { return absl::UnimplementedError("expose"); }
+
+  absl::Status Destroy(const std::string& id) override {
+    if (id.empty() || id.find('/') != std::string::npos || id[0] == '.') return absl::InvalidArgumentError("bad scope id");
+    MutexLock lock(mutex_);
+    if (launcher_gone_) return absl::UnavailableError("the launcher has ended");
+    if (const auto it = scopes_.find(id); it != scopes_.end()) it->second->destroying = true;
+    io_.Post([this, id] {
+      if (launcher_ != nullptr) launcher_->Send(ReleaseRequest{id});
+    });
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<FoundScope>> Recover() override;
+
+  absl::StatusOr<std::unique_ptr<Stream>> Exec(const ExecRequest&, Stream::Callbacks) override {
+    return absl::UnimplementedError("exec");
+  }
+  absl::StatusOr<std::unique_ptr<Stream>> Connect(const NodeRef&, int, Stream::Callbacks) override {
+    return absl::UnimplementedError("connect");
+  }
+  void Collect(const NodeRef&, std::vector<std::string>, std::string, int64_t, std::function<void(absl::Status)> done) override {
+    done(absl::UnimplementedError("collect"));
+  }
+
+ private:
+  // ---- Any thread, under the lock. ----
+  absl::StatusOr<std::shared_ptr<Scope>> FindScope(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto it = scopes_.find(id);
+    if (it == scopes_.end() || it->second->destroying) return absl::NotFoundError(absl::StrCat("no scope ", id));
+    return it->second;
+  }
+
+  absl::StatusOr<std::shared_ptr<Scope>> FindPrepared(const NodeRef& ref) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    MAYFLY_ASSIGN_OR_RETURN(std::shared_ptr<Scope> scope, FindScope(ref.scope));
+    const auto it = scope->nodes.find(ref.node);
+    if (it == scope->nodes.end()) return absl::NotFoundError(absl::StrCat("no node ", ref.node));
+    if (it->second.attempt != ref.attempt || !it->second.prepared) {
+      return absl::FailedPreconditionError(absl::StrCat(ref.node, " is not prepared for attempt ", ref.attempt));
+    }
+    return scope;
+  }
+
+  void WhenConnected(const std::shared_ptr<Scope>& scope, std::function<void(Scope&)> fn) {
+    io_.Post([scope, fn = std::move(fn)] {
+      if (scope->channel != nullptr) {
+        fn(*scope);
+      } else if (!scope->lost) {
+        scope->waiting.push_back(fn);
+      }
+    });
+  }
+
+  // ---- The I/O thread. ----
+  void Emit(const EngineEvent& event) {
+    if (!event.node.node.empty()) {
+      MutexLock lock(mutex_);
+      const auto it = scopes_.find(event.node.scope);
+      if (it == scopes_.end() || it->second->destroying) return;  // Its end has been asked for: only that is told.
+      NodeRecord& node = it->second->nodes[event.node.node];
+      if (event.kind == EngineEvent::Kind::kExited || event.kind == EngineEvent::Kind::kStartFailed) {
+        if (node.attempt == event.node.attempt) node.ended = true;
+      }
+    }
+    sink_->OnEngineEvent(event);
+  }
+
+  void EmitScope(const std::string& id, EngineEvent::Kind kind, Cause cause = Cause(), Receipt receipt = Receipt()) {
+    EngineEvent event;
+    event.kind = kind;
+    event.node.scope = id;
+    event.when = MonotonicNow();
+    event.cause = std::move(cause);
+    event.receipt = std::move(receipt);
+    sink_->OnEngineEvent(event);
+  }
+
+  void FailScope(const std::string& id, const std::string& message) {
+    if (const auto it = scopes_io_.find(id); it != scopes_io_.end()) it->second->lost = true;
+    Cause cause;
+    cause.code = CauseCode::kEngineUnavailable;
+    cause.message = message;
+    EmitScope(id, EngineEvent::Kind::kScopeFailed, cause);
+  }
+
+  void OnLauncherFrame(Frame frame) {
+    switch (frame.type) {
+      case TakeReply::kType: {
+        TakeReply reply;
+        if (Decode(frame.body, reply)) OnTaken(reply, std::move(frame.fds));
+        return;
+      }
+      case ReleaseReply::kType: {
+        ReleaseReply reply;
+        if (Decode(frame.body, reply)) OnReleased(reply);
+        return;
+      }
+      case DescribeReply::kType: {
+        DescribeReply reply;
+        if (!Decode(frame.body, reply)) return;
+        MutexLock lock(mutex_);
+        capabilities_ = reply.capabilities;
+        changed_.NotifyAll();
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  void OnLauncherGone() {
+    launcher_.reset();
+    MutexLock lock(mutex_);
+    launcher_gone_ = true;
+  }
+
+  void OnTaken(const TakeReply& reply, std::vector<UniqueFd> fds) {
+    const auto it = scopes_io_.find(reply.scope);
+    if (it == scopes_io_.end()) return;
+    const std::shared_ptr<Scope> scope = it->second;
+    if (!reply.error.empty()) return FailScope(reply.scope, reply.error);
+    if (!fds.empty()) {
+      scope->source = std::move(fds[0]);
+      scope->source_root = scope->spec.source_root;
+    }
+    auto log_folder = LogFolder(scope->spec.log_dir, reply.host_id);
+    if (!log_folder.ok()) return FailScope(reply.scope, std::string(log_folder.status().message()));
+    if (const absl::Status status = ConnectTo(scope, *std::move(log_folder)); !status.ok()) {
+      return FailScope(reply.scope, std::string(status.message()));
+    }
+    EmitScope(reply.scope, EngineEvent::Kind::kScopeReady);
+    std::vector<std::function<void(Scope&)>> waiting;
+    waiting.swap(scope->waiting);
+    for (const auto& fn : waiting) fn(*scope);
+  }
+
+  // The init writes there, as whoever it is outside.
+  absl::StatusOr<UniqueFd> LogFolder(const std::string& path, uint32_t host_id) {
+    if (path.empty()) return UniqueFd();
+    MAYFLY_RETURN_IF_ERROR(MakeDirs(path, 0700));
+    UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.valid()) return ErrnoStatus(errno, path);
+    if (host_id != 0 && fchown(fd.get(), host_id, host_id) != 0) return ErrnoStatus(errno, path);
+    return fd;
+  }
+
+  absl::Status ConnectTo(const std::shared_ptr<Scope>& scope, UniqueFd log_folder) {
+    const std::string id = scope->spec.id;
+    MAYFLY_ASSIGN_OR_RETURN(UniqueFd fd, ConnectControl(ScopeFolder(options_.state_dir, id)));
+    scope->channel = std::make_unique<Channel>(
+        io_.reactor(), std::move(fd), [this, id](Frame frame) { OnInitFrame(id, std::move(frame)); },
+        [this, id] { OnInitGone(id); });
+    std::vector<UniqueFd> fds;
+    if (log_folder.valid()) fds.push_back(std::move(log_folder));
+    scope->channel->Send(Hello{}, std::move(fds));
+    return absl::OkStatus();
+  }
+
+  void OnInitFrame(const std::string& id, Frame frame) {
+    const auto it = scopes_io_.find(id);
+    if (it == scopes_io_.end()) return;
+    if (frame.type == NodeEvent::kType) {
+      NodeEvent message;
+      if (!Decode(frame.body, message) || message.event.node.scope != id) return;
+      if (!frame.fds.empty()) message.event.pid = HostPid(frame.fds[0].get());
+      Emit(message.event);
+    } else if (frame.type == Snapshot::kType) {
+      Scope& scope = *it->second;
+      if (!scope.snapshot_wanted || !Decode(frame.body, scope.snapshot)) return;
+      MutexLock lock(mutex_);
+      scope.snapshot_seen = true;
+      changed_.NotifyAll();
+    }
+  }
+
+  void OnInitGone(const std::string& id) {
+    const auto it = scopes_io_.find(id);
+    if (it == scopes_io_.end()) return;
+    it->second->channel.reset();
+    it->second->lost = true;
+    {
+      MutexLock lock(mutex_);
+      changed_.NotifyAll();
+      if (it->second->destroying) return;
+    }
+    Cause cause;
+    cause.code = CauseCode::kScopeLost;
+    cause.message = "the environment's first process has ended";
+    EmitScope(id, EngineEvent::Kind::kScopeLost, cause);
+  }
+
+  void OnReleased(const ReleaseReply& reply) {
+    Receipt receipt = reply.receipt;
+    if (const auto it = scopes_io_.find(reply.scope); it != scopes_io_.end()) {
+      receipt.ports = it->second->ports;
+      MutexLock lock(mutex_);
+      for (const auto& [name, node] : it->second->nodes) receipt.processes += node.prepared && !node.ended;
+      scopes_.erase(reply.scope);
+      scopes_io_.erase(it);
+    }
+    EmitScope(reply.scope, EngineEvent::Kind::kScopeReleased, Cause(), receipt);
+    EmitScope(reply.scope, EngineEvent::Kind::kScopeGone);
+  }
+
+  const LocalEngineOptions options_;
+  const pid_t launcher_pid_;
+  EngineEventSink* const sink_;
+  Mutex mutex_;
+  CondVar changed_;
+  Capabilities capabilities_ ABSL_GUARDED_BY(mutex_);
+  bool launcher_gone_ ABSL_GUARDED_BY(mutex_) = false;
+  std::map<std::string, std::shared_ptr<Scope>> scopes_ ABSL_GUARDED_BY(mutex_);
+  // The I/O thread's.
+  std::map<std::string, std::shared_ptr<Scope>> scopes_io_;
+  std::unique_ptr<Channel> launcher_;
+  IoThread io_;  // Last: its thread uses all of the above.
+};
+
+absl::StatusOr<std::vector<FoundScope>> LocalEngineImpl::Recover() {
+  MAYFLY_ASSIGN_OR_RETURN(const std::vector<std::string> ids, ListScopes(options_.state_dir));
+  std::vector<FoundScope> found;
+  for (const std::string& id : ids) {
+    const auto descriptor = ReadDescriptor(options_.state_dir, id);
+    FoundScope result;
+    result.id = id;
+    if (descriptor.ok()) result.environment = descriptor->environment;
+    std::shared_ptr<Scope> scope;
+    {
+      MutexLock lock(mutex_);
+      if (scopes_.count(id) > 0) continue;
+      scope = std::make_shared<Scope>();
+      scope->spec.id = id;
+      if (descriptor.ok()) {
+        scope->spec.environment = descriptor->environment;
+        scope->spec.owner = descriptor->owner;
+      }
+      scope->snapshot_wanted = true;
+      scopes_[id] = scope;
+    }
+    const bool alive = descriptor.ok() && descriptor->protocol == kProtocol && OpenInit(*descriptor).ok();
+    bool connected = false;
+    io_.Run([&] {
+      scopes_io_[id] = scope;
+      connected = alive && ConnectTo(scope, UniqueFd()).ok();
+      scope->lost = !connected;
+    });
+    bool answered = false;
+    if (connected) {
+      const auto limit = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(kAnswerLimit);
+      MutexLock lock(mutex_);
+      while (!scope->snapshot_seen && changed_.WaitUntil(mutex_, limit)) {
+      }
+      answered = scope->snapshot_seen;
+    }
+    std::vector<EngineEvent> replay;
+    if (answered) {
+      io_.Run([&] {
+        result.addresses = scope->snapshot.addresses;
+        MutexLock lock(mutex_);
+        for (const NodeSnapshot& node : scope->snapshot.nodes) {
+          FoundScope::Node& n = result.nodes.emplace_back();
+          n.node = node.node;
+          n.attempt = node.attempt;
+          for (const EngineEvent& event : node.events) {
+            replay.push_back(event);
+            if (event.kind == EngineEvent::Kind::kStarted) n.running = true;
+            if (event.kind == EngineEvent::Kind::kReady) n.ready = true;
+            if (event.kind == EngineEvent::Kind::kExited || event.kind == EngineEvent::Kind::kStartFailed) {
+              n.exited = true;
+              n.running = n.ready = false;
+              n.exit_code = event.exit_code;
+              n.signal = event.signal;
+            }
+          }
+          scope->nodes[node.node] = NodeRecord{node.attempt, true, n.exited};
+        }
+      });
+    }
+    found.push_back(std::move(result));
+    io_.Post([this, id, answered, replay] {
+      for (const EngineEvent& event : replay) Emit(event);
+      if (answered) return;
+      Cause cause;
+      cause.code = CauseCode::kScopeLost;
+      cause.message = "the environment's first process has ended";
+      EmitScope(id, EngineEvent::Kind::kScopeLost, cause);
+    });
+  }
+  return found;
+}
+
+}  // namespace
+
+std::unique_ptr<LocalEngine> LocalEngine::Create(const LocalEngineOptions& options, LauncherHandle launcher,
+                                                 EngineEventSink* sink) {
+  return std::make_unique<LocalEngineImpl>(options, std::move(launcher), sink);
+}
+
+}  // namespace mayfly::local

@@ -1,0 +1,209 @@
+#include "server/engine/local/network.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/status.h"
+#include "server/engine/local/netlink.h"
+#include "server/engine/local/sock_diag.h"
+
+namespace mayfly::local {
+namespace {
+
+constexpr uint32_t kNet = (10u << 24) | (77u << 16);
+constexpr int kPrefix = 16;
+constexpr int kLoopbackIndex = 1;
+constexpr int kEthIndex = 2;     // The only other link of a slot: veth "eth0".
+constexpr int kBridgeIndex = 2;  // The hub's "hub0".
+constexpr uint16_t kCreate = NLM_F_CREATE | NLM_F_EXCL;
+
+void SetUp(NetlinkBatch& batch, int index) {
+  ifinfomsg link{};
+  link.ifi_index = index;
+  link.ifi_flags = IFF_UP;
+  link.ifi_change = IFF_UP;
+  batch.Begin(RTM_NEWLINK, 0, link);
+}
+
+void AddAddress(NetlinkBatch& batch, int index, uint32_t address, int prefix) {
+  ifaddrmsg message{};
+  message.ifa_family = AF_INET;
+  message.ifa_prefixlen = static_cast<uint8_t>(prefix);
+  message.ifa_index = static_cast<uint32_t>(index);
+  batch.Begin(RTM_NEWADDR, kCreate, message);
+  batch.AttrU32(IFA_LOCAL, address);
+  batch.AttrU32(IFA_ADDRESS, address);
+}
+
+absl::StatusOr<UniqueFd> CurrentNetwork() {
+  UniqueFd fd(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoStatus(errno, "/proc/self/ns/net");
+  return fd;
+}
+
+absl::Status TuneCurrentNetwork() {
+  // Without an IPv6 link-local address there is no duplicate detection to wait for and no multicast noise.
+  constexpr char kNoAddress[] = "1";
+  WriteKernelFile(AT_FDCWD, "/proc/sys/net/ipv6/conf/default/addr_gen_mode", kNoAddress).IgnoreError();
+  // TIME_WAIT would keep a used network unclean for a minute. It protects from stray segments of a slow network, which
+  // does not exist here.
+  return WriteKernelFile(AT_FDCWD, "/proc/sys/net/ipv4/tcp_max_tw_buckets", "0");
+}
+
+absl::Status MakeHub(NetlinkSocket& route) {
+  NetlinkBatch batch;
+  ifinfomsg bridge{};
+  bridge.ifi_index = kBridgeIndex;
+  batch.Begin(RTM_NEWLINK, kCreate, bridge);
+  batch.AttrString(IFLA_IFNAME, "hub0");
+  const size_t info = batch.BeginNest(IFLA_LINKINFO);
+  batch.AttrString(IFLA_INFO_KIND, "bridge");
+  batch.EndNest(info);
+  SetUp(batch, kBridgeIndex);
+  AddAddress(batch, kBridgeIndex, HubAddress(), kPrefix);
+  SetUp(batch, kLoopbackIndex);
+  return route.Execute(std::move(batch));
+}
+
+// A pair whose near end is the bridge's port and whose far end is the slot's eth0.
+void AddPair(NetlinkBatch& batch, int slot, int slot_fd) {
+  ifinfomsg near_end{};
+  near_end.ifi_flags = IFF_UP;
+  near_end.ifi_change = IFF_UP;
+  batch.Begin(RTM_NEWLINK, kCreate, near_end);
+  batch.AttrString(IFLA_IFNAME, absl::StrCat("s", slot));
+  batch.AttrU32(IFLA_MASTER, kBridgeIndex);
+  const size_t info = batch.BeginNest(IFLA_LINKINFO);
+  batch.AttrString(IFLA_INFO_KIND, "veth");
+  const size_t data = batch.BeginNest(IFLA_INFO_DATA);
+  ifinfomsg far_end{};
+  far_end.ifi_index = kEthIndex;
+  const size_t peer = batch.BeginNest(VETH_INFO_PEER);
+  // The peer's ifinfomsg stands bare in front of its attributes.
+  batch.Raw(absl::string_view(reinterpret_cast<const char*>(&far_end), sizeof(far_end)));
+  batch.AttrString(IFLA_IFNAME, "eth0");
+  batch.AttrU32(IFLA_NET_NS_FD, static_cast<uint32_t>(slot_fd));
+  batch.EndNest(peer);
+  batch.EndNest(data);
+  batch.EndNest(info);
+}
+
+// Reads a dump of links; the operational state of eth0 (or of the bridge's last port) tells whether frames pass.
+absl::StatusOr<bool> AllLinksUp(NetlinkSocket& route) {
+  NetlinkBatch request;
+  request.Begin(RTM_GETLINK, NLM_F_DUMP, ifinfomsg{});
+  bool up = true;
+  MAYFLY_RETURN_IF_ERROR(route.Dump(std::move(request), [&up](uint16_t type, absl::string_view body) {
+    if (type != RTM_NEWLINK || body.size() < sizeof(ifinfomsg)) return;
+    ifinfomsg link;
+    std::memcpy(&link, body.data(), sizeof(link));
+    if (link.ifi_index == kLoopbackIndex) return;
+    int left = static_cast<int>(body.size() - NLMSG_ALIGN(sizeof(link)));
+    const char* attrs = body.data() + NLMSG_ALIGN(sizeof(link));
+    for (const rtattr* a = reinterpret_cast<const rtattr*>(attrs); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+      constexpr char kOperUp = 6;
+      if (a->rta_type == IFLA_OPERSTATE && *static_cast<const char*>(RTA_DATA(a)) != kOperUp) up = false;
+    }
+  }));
+  return up;
+}
+
+// `events` must have been opened before the links were set up, so that no change is missed.
+absl::Status AwaitLinks(NetlinkSocket& route, NetlinkSocket& events) {
+  for (;;) {
+    MAYFLY_ASSIGN_OR_RETURN(const bool up, AllLinksUp(route));
+    if (up) return absl::OkStatus();
+    MAYFLY_RETURN_IF_ERROR(events.Receive([](uint16_t, absl::string_view) {}));
+  }
+}
+
+}  // namespace
+
+uint32_t HubAddress() { return htonl(kNet + 1); }
+uint32_t SlotAddress(int slot) { return htonl(kNet + 256 * (1 + slot / 250) + 1 + slot % 250); }
+uint32_t EgressAddress(int index) { return htonl(kNet + 256 * 200 + 1 + static_cast<uint32_t>(index)); }
+
+std::string FormatAddress(uint32_t address) {
+  char text[INET_ADDRSTRLEN];
+  return inet_ntop(AF_INET, &address, text, sizeof(text));
+}
+
+absl::StatusOr<Networks> MakeNetworks(int slots) {
+  Networks networks;
+  networks.user = UniqueFd(open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC));
+  if (!networks.user.valid()) return ErrnoStatus(errno, "/proc/self/ns/user");
+  MAYFLY_ASSIGN_OR_RETURN(networks.hub, CurrentNetwork());
+  MAYFLY_RETURN_IF_ERROR(TuneCurrentNetwork());
+  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket hub, NetlinkSocket::Open(NETLINK_ROUTE));
+  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket hub_events, NetlinkSocket::Open(NETLINK_ROUTE, RTMGRP_LINK));
+  MAYFLY_RETURN_IF_ERROR(Annotate(MakeHub(hub), "bridge"));
+
+  std::vector<NetlinkSocket> routes;
+  for (int i = 0; i < slots; ++i) {
+    if (unshare(CLONE_NEWNET) != 0) return ErrnoStatus(errno, "unshare of a network");
+    MAYFLY_RETURN_IF_ERROR(TuneCurrentNetwork());
+    MAYFLY_ASSIGN_OR_RETURN(UniqueFd fd, CurrentNetwork());
+    MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
+    networks.slots.push_back(std::move(fd));
+    routes.push_back(std::move(route));
+  }
+  NetlinkBatch pairs;
+  for (int i = 0; i < slots; ++i) AddPair(pairs, i, networks.slots[i].get());
+  MAYFLY_RETURN_IF_ERROR(Annotate(hub.Execute(std::move(pairs)), "veth pairs"));
+  for (int i = 0; i < slots; ++i) {
+    NetlinkBatch batch;
+    SetUp(batch, kLoopbackIndex);
+    AddAddress(batch, kEthIndex, SlotAddress(i), kPrefix);
+    SetUp(batch, kEthIndex);
+    MAYFLY_RETURN_IF_ERROR(Annotate(routes[i].Execute(std::move(batch)), absl::StrCat("slot ", i)));
+  }
+  if (slots > 0) MAYFLY_RETURN_IF_ERROR(AwaitLinks(hub, hub_events));
+  return networks;
+}
+
+namespace {
+
+absl::StatusOr<int> CountDump(NetlinkSocket& route, uint16_t type, int family) {
+  NetlinkBatch batch;
+  rtgenmsg message{};
+  message.rtgen_family = static_cast<uint8_t>(family);
+  batch.Begin(type, NLM_F_DUMP, message);
+  int count = 0;
+  MAYFLY_RETURN_IF_ERROR(route.Dump(std::move(batch), [&count](uint16_t, absl::string_view) { ++count; }));
+  return count;
+}
+
+}  // namespace
+
+absl::Status ProveClean(bool hub) {
+  MAYFLY_ASSIGN_OR_RETURN(SockDiag diag, SockDiag::Open());
+  MAYFLY_ASSIGN_OR_RETURN(const SocketList left, diag.Clean());
+  if (!left.sockets.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(left.sockets.size(), " sockets are left, first ", left.sockets[0].ToString()));
+  }
+  if (hub) return absl::OkStatus();  // Its links follow from the slots'; nothing untrusted ever runs in it.
+  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
+  MAYFLY_ASSIGN_OR_RETURN(const int links, CountDump(route, RTM_GETLINK, AF_UNSPEC));
+  MAYFLY_ASSIGN_OR_RETURN(const int addresses, CountDump(route, RTM_GETADDR, AF_INET));
+  if (links != 2 || addresses != 2) {
+    return absl::FailedPreconditionError(absl::StrCat("has ", links, " links and ", addresses, " addresses, not 2 and 2"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mayfly::local

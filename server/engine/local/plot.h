@@ -1,0 +1,58 @@
+// Making plots and shells: the children that the launcher forks for it. None of these functions waits for a child; what
+// becomes of it arrives on the channel that is returned.
+#ifndef MAYFLY_SERVER_ENGINE_LOCAL_PLOT_H_
+#define MAYFLY_SERVER_ENGINE_LOCAL_PLOT_H_
+
+#include <linux/filter.h>
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/engine/local/cgroup.h"
+#include "server/engine/local/network.h"
+#include "server/engine/local/rootfs.h"
+#include "server/engine/local/sys.h"
+
+namespace mayfly::local {
+
+struct Plot {
+  uint32_t host_id = 0;  // What id 1000 inside is outside.
+  uint32_t host_group = 0;
+  Networks networks;
+  int slots = 0;
+  std::string owner;     // Of the scope that used it last; empty: fresh.
+  bool used = false;
+};
+
+struct Child {
+  pid_t pid = 0;
+  UniqueFd channel;
+};
+
+// A child that makes `slots` networks in a user namespace whose one id is plot.host_id outside. It sends frames of type
+// kNetworkPart with the descriptors (user, hub, slots...) in order, or one of kNetworkError, and ends.
+constexpr uint16_t kNetworkPart = 80;
+constexpr uint16_t kNetworkError = 81;
+absl::StatusOr<Child> StartNetworkMaker(const Plot& plot, int slots);
+
+struct ShellParts {
+  const CgroupHost* cgroups = nullptr;
+  const RootPlan* root = nullptr;
+  const std::vector<sock_filter>* filter = nullptr;
+};
+
+// A child that proves a used plot clean, makes the control groups named `group`, starts the init as a child of the
+// launcher and ends. The channel brings InitBorn and InitWarm, and then belongs to the init. An exit code of
+// kPlotUnclean says that the plot must be thrown away.
+constexpr int kPlotUnclean = 3;
+absl::StatusOr<Child> StartShell(const Plot& plot, const std::string& group, const ShellParts& parts);
+
+// A detached mount of `path` in which the folder's owner is shown as `host_id`; for root only. Without support for that
+// in its file system: a plain one.
+absl::StatusOr<UniqueFd> SourceMount(const std::string& path, uint32_t host_id);
+
+}  // namespace mayfly::local
+
+#endif  // MAYFLY_SERVER_ENGINE_LOCAL_PLOT_H_

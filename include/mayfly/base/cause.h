@@ -1,5 +1,5 @@
 // Why something failed: a stable code, one sentence and the evidence. The first line of every failure is a Cause, and
-// docs/causes.md is generated from the table behind this header (mayflyd --print-causes).
+// docs/causes.md is made from the table behind this header by tests/unit/base_values_test.cc.
 #ifndef MAYFLY_BASE_CAUSE_H_
 #define MAYFLY_BASE_CAUSE_H_
 

@@ -16,11 +16,16 @@
 
 namespace mayfly::local {
 
-// Runs the reactor until `condition` holds; false after a generous limit.
+// Runs the reactor until `condition` holds; false after a generous limit. The condition may have effects: it is not asked
+// again once it held.
 inline bool RunUntil(Reactor& reactor, const std::function<bool()>& condition) {
   const absl::Duration end = reactor.Now() + absl::Seconds(30);
-  while (!condition() && reactor.Now() < end) reactor.RunOnce(absl::Milliseconds(100));
-  return condition();
+  while (reactor.Now() < end) {
+    if (condition()) return true;
+    // Short, since what the condition looks at need not be the reactor's.
+    reactor.RunOnce(absl::Milliseconds(1));
+  }
+  return false;
 }
 
 class ReactorServer {

@@ -28,7 +28,8 @@ size_t Utf8Sequence(absl::string_view text) {
   return length;
 }
 
-// A client drops a whole message for one string that is not UTF-8, and evidence is whatever a service printed.
+}  // namespace
+
 std::string Utf8(const std::string& text) {
   for (absl::string_view rest = text; !rest.empty();) {
     const size_t length = Utf8Sequence(rest);
@@ -37,8 +38,6 @@ std::string Utf8(const std::string& text) {
   }
   return text;
 }
-
-}  // namespace
 
 google::protobuf::Timestamp ToProto(absl::Time time) {
   google::protobuf::Timestamp proto;

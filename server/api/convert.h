@@ -2,6 +2,8 @@
 #ifndef MAYFLY_SERVER_API_CONVERT_H_
 #define MAYFLY_SERVER_API_CONVERT_H_
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "mayfly/base/diagnostic.h"
@@ -13,6 +15,10 @@
 #include "server/run/provisioner.h"
 
 namespace mayfly::api {
+
+// `text`, escaped when it is not UTF-8: a client drops a whole message for one string that is not, and evidence is
+// whatever a service printed.
+std::string Utf8(const std::string& text);
 
 // Infinite values have no message: callers leave the field unset.
 google::protobuf::Timestamp ToProto(absl::Time time);

@@ -11,6 +11,7 @@
 #include "server/api/convert.h"
 #include "server/api/grpc_status.h"
 #include "server/api/log_stream.h"
+#include "server/api/report_content.h"
 #include "server/api/tunnel.h"
 #include "server/api/validate.h"
 #include "server/api/watch_stream.h"
@@ -186,9 +187,21 @@ ServerUnaryReactor* EnvironmentService::RestartServices(Context* context, const 
 }
 
 ServerUnaryReactor* EnvironmentService::GetReport(Context* context, const v1::GetReportRequest* request,
-                                                  v1::GetReportResponse*) {
+                                                  v1::GetReportResponse* response) {
   MAYFLY_ADMIT(caller, "GetReport", Validate(*request));
-  return Reject(context, absl::UnimplementedError("not yet"));
+  ServerUnaryReactor* const reactor = context->DefaultReactor();
+  context_.worker->Post([this, reactor, request, response] {
+    const auto answer = [&]() -> absl::Status {
+      MAYFLY_ASSIGN_OR_RETURN(const EnvironmentViewRef view, context_.provisioner->Get(request->name()));
+      MAYFLY_ASSIGN_OR_RETURN(const Report report, context_.provisioner->GetReport(request->name()));
+      const std::string artifact_dir = context_.provisioner->ArtifactDir(*view);
+      response->set_content(WriteReport(report, request->format(), artifact_dir));
+      if (request->with_files()) AddKeptFiles(artifact_dir, kMaxReportFiles, *response);
+      return absl::OkStatus();
+    };
+    reactor->Finish(ToGrpc(answer()));
+  });
+  return reactor;
 }
 
 grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* EnvironmentService::Exec(Context* context) {

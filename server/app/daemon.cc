@@ -115,7 +115,12 @@ class Daemon {
   // Everything until it serves. `taken`: another server holds the state folder.
   absl::Status Start(bool& taken) {
     MAYFLY_ASSIGN_OR_RETURN(api::ServerOptions options, ServerOptionsFor(flags_, state_dir_, access_));
-    // First of all: the local engine forks, which a process with threads must not do.
+    // Seen early, so that a server that cannot be leaves nothing to take back; what counts is the lock of the store.
+    if (const auto lock = StateLock::Acquire(state_dir_); !lock.ok()) {
+      taken = lock.status().code() == absl::StatusCode::kFailedPrecondition;
+      return lock.status();
+    }
+    // Before any thread: the local engine forks, which a process with threads must not do.
     MAYFLY_ASSIGN_OR_RETURN(engine_host_, MakeEngineHost(flags_.engine, state_dir_));
     // After it, as what runs in environments must not inherit the server's own mask, signals and limits.
     umask(0077);

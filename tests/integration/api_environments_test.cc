@@ -1,8 +1,12 @@
 // Create, get, list, update and delete over a real socket.
+#include <filesystem>
+#include <fstream>
+
 #include "gmock/gmock.h"
 #include "mayfly/base/ids.h"
 #include "server/api/convert.h"
 #include "server/api/grpc_status.h"
+#include "server/api/report_content.h"
 #include "tests/support/api_fixture.h"
 
 namespace mayfly {
@@ -252,6 +256,46 @@ TEST_F(EnvironmentsTest, ServerInfoTellsVersionEngineAndChecks) {
   ASSERT_EQ(info.checks_size(), 2);
   EXPECT_EQ(info.checks(1).result(), v1::ServerInfo::Check::DEGRADED);
   EXPECT_EQ(info.checks(1).remedy(), "mount version 2");
+}
+
+TEST_F(EnvironmentsTest, TheReportComesInEveryFormatWithTheFilesOfItsTests) {
+  Create(*stub_, "pr-7");
+  Report report;
+  report.environment = "pr-7";
+  report.verdict = Verdict::kFailed;
+  report.cause = {CauseCode::kTestsFailed, "e2e", "1 of 3 tests failed"};
+  provisioner_.SetReport(report);
+  const std::filesystem::path kept = dir_ / "kept";
+  std::filesystem::create_directories(kept / "e2e");
+  std::ofstream(kept / "e2e" / "report.xml") << "<testsuite/>";
+  std::filesystem::create_symlink("/etc/passwd", kept / "e2e" / "stolen");
+  provisioner_.SetDirs(dir_.path(), kept.string());
+  v1::GetReportRequest request;
+  request.set_name("pr-7");
+  request.set_with_files(true);
+  for (const auto format : {v1::GetReportRequest::JSON, v1::GetReportRequest::TEXT, v1::GetReportRequest::JUNIT,
+                            v1::GetReportRequest::MARKDOWN, v1::GetReportRequest::FORMAT_UNSPECIFIED}) {
+    request.set_format(format);
+    Call call;
+    v1::GetReportResponse response;
+    ASSERT_TRUE(stub_->GetReport(&call, request, &response).ok());
+    EXPECT_THAT(response.content(), HasSubstr("TESTS_FAILED"));
+    ASSERT_EQ(response.files_size(), 1);
+    EXPECT_EQ(response.files(0).path(), "e2e/report.xml");
+    EXPECT_EQ(response.files(0).content(), "<testsuite/>");
+  }
+}
+
+TEST(ReportContentTest, FilesOverTheLimitAreCounted) {
+  TempDir dir;
+  for (const char* name : {"a", "b", "c"}) std::ofstream(dir / name) << std::string(100, name[0]);
+  v1::GetReportResponse response;
+  api::AddKeptFiles(dir.path(), 200, response);
+  EXPECT_EQ(response.files_size(), 2);
+  EXPECT_EQ(response.omitted_files(), 1);
+  v1::GetReportResponse none;
+  api::AddKeptFiles(dir / "missing", 200, none);
+  EXPECT_EQ(none.files_size(), 0);
 }
 
 }  // namespace

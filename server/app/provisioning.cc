@@ -1,0 +1,66 @@
+#include "server/app/provisioning.h"
+
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/obs/log.h"
+#include "server/plan/file_fingerprint.h"
+#include "server/plan/planner.h"
+#include "server/report/junit.h"
+#include "server/report/report_builder.h"
+#include "server/spec/catalogue_loader.h"
+
+namespace mayfly::app {
+namespace {
+
+PlanOutcome PlanFor(const Catalogue& catalogue, const EnvironmentRequest& request, const Capabilities& capabilities,
+                    const std::vector<Store::StartTime>& measured) {
+  std::map<std::string, absl::Duration> start_times;
+  for (const Store::StartTime& time : measured) start_times[time.node] = time.start_time;
+  PlanResult result = MakePlan(catalogue, request, capabilities, start_times, FileFingerprint);
+  PlanOutcome outcome;
+  outcome.diagnostics = WithSourceLines(std::move(result.diagnostics));
+  if (HasErrors(outcome.diagnostics)) {
+    outcome.status = absl::InvalidArgumentError("the request cannot be planned");
+  } else {
+    outcome.plan = std::move(result.plan);
+  }
+  return outcome;
+}
+
+Report ReportFor(const EnvironmentRecord& record, const std::vector<Event>& events) {
+  Report report = BuildReport(events);
+  report.environment = record.name;
+  return report;
+}
+
+absl::StatusOr<JunitCounts> CountJunit(const std::string& path) {
+  const absl::StatusOr<JunitFile> file = ReadJunitFile(path);
+  if (!file.ok()) return file.status();
+  const JunitTotals totals = file->Totals();
+  return JunitCounts{totals.tests, totals.failures, totals.errors, totals.skipped};
+}
+
+}  // namespace
+
+std::unique_ptr<Provisioner> MakeProvisioner(const ProvisioningParts& parts) {
+  Provisioner::Options options;
+  options.state_dir = parts.state_dir;
+  ProvisionerDependencies dependencies;
+  dependencies.loop = parts.loop;
+  dependencies.engine = parts.engine;
+  dependencies.engine_events = parts.engine_events;
+  dependencies.store = parts.store;
+  dependencies.collector = parts.collector;
+  dependencies.logs = parts.logs;
+  dependencies.load = [](const std::string& source) { return LoadCatalogue(source); };
+  dependencies.plan = PlanFor;
+  dependencies.report = ReportFor;
+  dependencies.read_junit = CountJunit;
+  dependencies.warn = [](absl::string_view line) { LogWarning("provisioner", {{"warning", line}}); };
+  return CreateProvisioner(std::move(options), std::move(dependencies));
+}
+
+}  // namespace mayfly::app

@@ -128,7 +128,9 @@ class Planner {
     for (size_t i = 0; i < nodes_.size(); ++i) {
       for (const Dependency& need : NeedsOfNode(declared_[i])) {
         const auto found = index_.find(need.node);
-        if (found != index_.end()) nodes_[i].needs.push_back({found->second, need.condition, need.pos});
+        // A node that needs itself, or a job its own service, has been refused by the loader.
+        const bool own = need.node == nodes_[i].name || absl::StartsWith(nodes_[i].name, absl::StrCat(need.node, "."));
+        if (found != index_.end() && !own) nodes_[i].needs.push_back({found->second, need.condition, need.pos});
       }
     }
   }

@@ -116,6 +116,7 @@ class Checks {
 
   void Need(const Dependency& need) {
     const std::vector<std::string> parts = absl::StrSplit(need.node, '.');
+    if (parts.size() > 2) return;  // Has been told by its shape.
     const ServiceSpec* service = catalogue_.FindService(parts[0]);
     if (service == nullptr) {
       if (context_.incomplete) return;
@@ -144,6 +145,9 @@ class Checks {
   std::string Suggest(const std::string& name) {
     for (const auto& [owner, service] : catalogue_.services) {
       if (FindJob(service, name) != nullptr) return absl::StrCat("did you mean '", owner, ".", name, "'?");
+    }
+    if (context_.alone) {
+      return "this service.yml was read by itself: with the envspec.yml that lists it (-f) the others are known";
     }
     return DidYouMean(name, names_, "services");
   }
@@ -181,7 +185,7 @@ class Checks {
     if (target == nullptr) {
       if (context_.incomplete) return;
       sink_.Error(at, absl::StrCat("unknown service '", reference.target, "' in '", reference.text, "'"),
-                  DidYouMean(reference.target, names_, "services"));
+                  Suggest(reference.target));
       return;
     }
     if (context_.broken.count(target->name) == 0) Property(reference, at, *target);

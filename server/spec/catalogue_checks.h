@@ -16,6 +16,7 @@ struct CheckContext {
   std::map<std::string, YamlRef> merged;  // Service -> its merged tree.
   std::map<std::string, YamlRef> tests;   // Test job -> its tree.
   std::set<std::string> broken;  // Services with errors of their own: nothing is concluded from what they lack.
+  bool alone = false;            // One service.yml without an envspec.
   bool incomplete = false;       // A file could not be read: names may be missing for that reason.
 };
 

@@ -41,6 +41,7 @@ class Loader {
     if (!files_.main().empty()) {
       if (files_.main_is_service()) {
         catalogue_.name = FolderName(catalogue_.root);
+        context_.alone = true;
         ServiceFile("", {});
       } else {
         Envspec();
@@ -137,6 +138,8 @@ class Loader {
     }
     if (absl::c_linear_search(above, type)) {
       above.push_back(type);
+      if (absl::c_any_of(above, [&](const std::string& one) { return circular_types_.count(one) > 0; })) return chain;
+      circular_types_.insert(above.begin(), above.end());
       sink_.Error({own->value->Pos().file, own->line, own->column},
                   absl::StrCat("types are based on each other in a circle: ", absl::StrJoin(above, " -> ")),
                   "base one of them on a built-in type");
@@ -217,12 +220,19 @@ class Loader {
       if (glob && !files_.Exists(JoinPath(folder, "service.yml"))) continue;
       if (TooMany(pattern.Pos())) return;
       ++found;
+      if (!files_.Exists(JoinPath(folder, "service.yml"))) {
+        context_.incomplete = true;
+        sink_.Error(pattern.Pos(), absl::StrCat("the folder '", EscapeLine(folder), "' holds no service.yml"),
+                    files_.HintForFolder(folder));
+        continue;
+      }
       if (seen_folders_.insert(folder).second) ServiceFile(folder, pattern.Pos());
     }
     if (found > 0) return;
     context_.incomplete = true;
     if (glob) {
-      sink_.Error(pattern.Pos(), absl::StrCat("no folder that matches '", EscapeLine(text), "' holds a service.yml"));
+      sink_.Error(pattern.Pos(), absl::StrCat("no folder that matches '", EscapeLine(text), "' holds a service.yml"),
+                  "folders are relative to the envspec.yml");
     } else {
       sink_.Error(pattern.Pos(), absl::StrCat("there is no folder '", EscapeLine(text), "'"),
                   "folders are relative to the envspec.yml");
@@ -265,7 +275,7 @@ class Loader {
     CheckShape(Object(ServiceTable()), *value, "the service", sink_);
     const YamlValue* type = value->Find("type");
     TypeChain chain;
-    if (type != nullptr && type->IsScalar()) {
+    if (type != nullptr && type->IsScalar() && CheckName(type->text).ok()) {
       chain = Resolve(type->text, type->Pos(), {});
     } else if (type == nullptr) {
       sink_.Error(
@@ -275,13 +285,20 @@ class Loader {
     }
     chain.layers.push_back({value, "service"});
     const YamlRef merged = Merge(Object(ServiceTable()), chain.layers);
-    if (key.empty() || merged->Find("name") != nullptr) CheckRequired(Object(ServiceTable()), *merged, sink_);
+    for (const FieldInfo& field : ServiceTable().fields()) {
+      const YamlValue* set = merged->Find(field.key);
+      if (set != nullptr) CheckRequired(field.shape, *set, sink_);
+    }
+    if (key.empty() && merged->Find("name") == nullptr) {
+      sink_.Error(pos, "the service has no 'name'", "write name: checkout");
+    }
     ServiceSpec service = ServiceTable().Bind(*merged, {});
     if (!key.empty()) {
       service.name = key;
       service.pos = pos;
     }
-    if (service.name.empty()) {
+    if (!CheckName(service.name)
+             .ok()) {  // Has been told, and would be taken for something else: "web.front" for a job.
       context_.incomplete = true;
       return;
     }
@@ -319,7 +336,7 @@ class Loader {
     const YamlValue* tests = envspec_->Find("tests");
     if (tests == nullptr) return;
     for (const YamlEntry& entry : tests->entries) {
-      if (!entry.value->IsMap()) continue;
+      if (!entry.value->IsMap() || !CheckName(entry.key).ok()) continue;
       TestJobSpec test = TestTable().Bind(*entry.value, {});
       test.name = entry.key;
       test.pos = {entry.value->Pos().file, entry.line, entry.column};
@@ -342,6 +359,7 @@ class Loader {
   CheckContext context_;
   YamlRef envspec_;  // nullptr when a service.yml is loaded by itself.
   std::set<std::string> broken_types_;
+  std::set<std::string> circular_types_;
   std::set<std::string> seen_folders_;
 };
 

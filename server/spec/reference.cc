@@ -19,6 +19,23 @@ bool IsWord(absl::string_view text) {
 ParsedTemplate::Problem Judge(absl::string_view whole, absl::string_view inner) {
   const std::string shown = EscapeLine(whole.substr(0, 80));
   const std::string at(whole);
+  const absl::string_view trimmed = absl::StripAsciiWhitespace(inner);
+  const size_t colon = inner.find(':');
+  const std::vector<std::string> words = absl::StrSplit(trimmed, '.');
+  if (trimmed != inner && words.size() > 1 && absl::c_all_of(words, IsWord)) {
+    return {absl::StrCat("'", shown, "' has spaces in it"),
+            absl::StrCat("write ${", EscapeLine(trimmed.substr(0, 80)), "}"), at};
+  }
+  if (colon != absl::string_view::npos && IsWord(inner.substr(0, colon))) {
+    return {absl::StrCat("'", shown, "' has a default, which references have not"),
+            absl::StrCat("write ${env.", inner.substr(0, colon), "}, or $", shown, " for the text itself"), at};
+  }
+  if (IsWord(inner) && absl::AsciiStrToUpper(inner) == inner) {
+    return {
+        absl::StrCat("'", shown, "' names no property"),
+        absl::StrCat("write ${env.", inner, "} for a variable given with --set, or $", shown, " for the text itself"),
+        at};
+  }
   if (!absl::StrContains(inner, '.')) {
     return {absl::StrCat("'", shown, "' names no property"),
             IsWord(inner) ? absl::StrCat("write ${", inner, ".url} for a service, ${env.", inner,

@@ -55,12 +55,13 @@ absl::StatusOr<int64_t> ParseInt(absl::string_view text) {
   if (!digits.empty() && digits[0] == '-') digits.remove_prefix(1);
   int64_t value = 0;
   if (digits.size() > 1 && digits[0] == '0') {
-    if (AllDigits(digits) && digits.find_first_of("89") == absl::string_view::npos) {
-      const long long octal = std::strtoll(std::string(digits).c_str(), nullptr, 8);
-      return absl::InvalidArgumentError(
-          absl::StrCat("'", Shown(text), "' has a leading zero, which some read as octal: write ",
-                       digits.substr(std::min(digits.find_first_not_of('0'), digits.size() - 1)), ", or ", octal,
-                       " if octal was meant"));
+    if (AllDigits(digits)) {
+      const absl::string_view decimal = digits.substr(std::min(digits.find_first_not_of('0'), digits.size() - 1));
+      const bool octal = digits.find_first_of("89") == absl::string_view::npos;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "'", Shown(text), "' has a leading zero, which some read as octal: write ", decimal,
+          octal ? absl::StrCat(", or ", std::strtoll(std::string(digits).c_str(), nullptr, 8), " if octal was meant")
+                : ""));
     }
     if (digits[1] == 'o' || digits[1] == 'x' || digits[1] == 'b') {
       return absl::InvalidArgumentError(

@@ -35,6 +35,7 @@ enum class Form {
   kSignal,       // TERM or SIGTERM.
   kWord,         // One of `words`.
   kGrpcService,  // true, or the name of a gRPC service; may be empty.
+  kPortRef,      // A port's number or name.
   kHttpPath,     // Begins with '/'.
   kPath,         // Of a file or folder, relative or absolute.
   kInnerPath,    // Relative, and not out of its folder.
@@ -53,6 +54,7 @@ struct Shape {
   double max = 0;
   std::vector<std::string> words;
   const TableInfo* table = nullptr;  // Not owned; tables live for ever.
+  bool partial = false;              // kMap: of types, which lack what a service must have.
   bool deferred = false;             // kTable: the keys are checked by another call.
   Form key = Form::kName;
   std::shared_ptr<const Shape> item;
@@ -83,9 +85,11 @@ struct FieldInfo {
 
 class TableInfo {
  public:
-  TableInfo(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
+  TableInfo(std::string name, std::string noun, std::string doc)
+      : name_(std::move(name)), noun_(std::move(noun)), doc_(std::move(doc)) {}
 
   const std::string& name() const { return name_; }  // "service", "health": the section of the reference page.
+  const std::string& noun() const { return noun_; }  // In messages: "the service", "'health'".
   const std::string& doc() const { return doc_; }
   const std::vector<FieldInfo>& fields() const { return fields_; }
   const FieldInfo* Find(absl::string_view key) const;
@@ -101,6 +105,7 @@ class TableInfo {
 
  protected:
   std::string name_;
+  std::string noun_;
   std::string doc_;
   std::vector<FieldInfo> fields_;
   std::vector<std::string> exclusive_;

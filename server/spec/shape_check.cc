@@ -1,11 +1,13 @@
 #include "server/spec/shape_check.h"
 
-#include <cmath>
+#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "mayfly/base/text.h"
@@ -43,6 +45,26 @@ absl::Status CheckOutput(absl::string_view text) {
       "'", EscapeLine(text.substr(0, 80)), "' is not an output's name: a letter, then letters, digits, '_' and '-'"));
 }
 
+// With the name that was probably meant: "My Shop" is my-shop.
+absl::Status CheckNameHelpfully(absl::string_view text) {
+  const absl::Status status = CheckName(text);
+  if (status.ok()) return status;
+  std::string meant = absl::AsciiStrToLower(text);
+  for (char& c : meant) c = absl::ascii_isalnum(c) ? c : '-';
+  while (absl::EndsWith(meant, "-")) meant.pop_back();
+  while (absl::StartsWith(meant, "-")) meant.erase(0, 1);
+  return CheckName(meant).ok() ? absl::InvalidArgumentError(absl::StrCat(status.message(), ": write ", meant)) : status;
+}
+
+absl::Status CheckVariableHelpfully(absl::string_view text) {
+  const absl::Status status = CheckVariable(text);
+  std::string meant(text);
+  for (char& c : meant) c = absl::ascii_isalnum(c) ? c : '_';
+  if (!meant.empty() && absl::ascii_isdigit(meant[0])) meant = absl::StrCat("_", meant);
+  if (status.ok() || !CheckVariable(meant).ok() || meant.size() > 60) return status;
+  return absl::InvalidArgumentError(absl::StrCat(status.message(), ": write ", meant));
+}
+
 absl::Status CheckInRange(const Shape& shape, double value, absl::string_view text) {
   if (value >= shape.min && value <= shape.max) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(EscapeLine(text.substr(0, 40)), " is out of range: write ",
@@ -64,15 +86,27 @@ absl::Status CheckPlainText(const std::string& text) {
   return absl::OkStatus();
 }
 
+absl::Status CheckHttpPath(const std::string& text) {
+  if (absl::StartsWith(text, "/") && !absl::StrContains(text, " ")) return CheckPlainText(text);
+  // Of a URL the path is meant: host and port are the service's own.
+  std::string path = text;
+  if (const size_t scheme = text.find("://"); scheme != std::string::npos) {
+    const size_t slash = text.find('/', scheme + 3);
+    path = slash == std::string::npos ? "" : text.substr(slash + 1);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is not a path: write /", EscapeLine(path.substr(0, 80))));
+}
+
 // The text of one scalar, whatever the quotes.
 absl::Status CheckText(const Shape& shape, const std::string& text) {
   switch (shape.form) {
     case Form::kName:
-      return CheckName(text);
+      return CheckNameHelpfully(text);
     case Form::kNode:
       return CheckNode(text);
     case Form::kVariable:
-      return CheckVariable(text);
+      return CheckVariableHelpfully(text);
     case Form::kOutput:
       return CheckOutput(text);
     case Form::kBool:
@@ -97,10 +131,11 @@ absl::Status CheckText(const Shape& shape, const std::string& text) {
       return ParseSignal(text).status();
     case Form::kWord:
       return CheckWord(shape, text);
+    case Form::kPortRef:
+      return text.find_first_not_of("0123456789") == std::string::npos ? CheckText(Int(1, 65535), text)
+                                                                       : CheckName(text);
     case Form::kHttpPath:
-      if (absl::StartsWith(text, "/") && !absl::StrContains(text, " ")) return CheckPlainText(text);
-      return absl::InvalidArgumentError(absl::StrCat("'", EscapeLine(text.substr(0, 80)), "' is not a path: write /",
-                                                     EscapeLine(text.substr(0, 80))));
+      return CheckHttpPath(text);
     case Form::kInnerPath:
       return CheckInnerPath(text);
     case Form::kGrpcService:
@@ -137,13 +172,15 @@ class Checker {
 
   void Check(const Shape& shape, const YamlValue& value, const std::string& what) {
     if (value.IsNull()) {
+      const bool own = field_ != nullptr && what == absl::StrCat("'", field_->key, "'");
       sink_.Error(value.Pos(), absl::StrCat(what, " has no value"),
-                  absl::StrCat("write ", Expected(shape),
+                  absl::StrCat("write ", own ? Example() : Expected(shape),
                                shape.form == Form::kTemplate ? "; \"\" is an empty one" : ", or leave the key out"));
       return;
     }
     switch (shape.form) {
       case Form::kEither:
+        if (shape.shorthand == "*" && value.IsScalar() && NeedsValue(shape, value)) return;
         if (const Shape& chosen = Chosen(shape, value); chosen.form == Form::kCommand || value.kind == KindOf(chosen)) {
           Check(chosen, value, what);
         } else {
@@ -179,7 +216,7 @@ class Checker {
         const YamlValue* found = value.Find(field.key);
         if (found != nullptr) Required(field.shape, *found);
         if (found != nullptr || !field.required) continue;
-        sink_.Error(value.Pos(), absl::StrCat("the ", shape.table->name(), " has no '", field.key, "'"),
+        sink_.Error(value.Pos(), absl::StrCat(shape.table->noun(), " has no '", field.key, "'"),
                     absl::StrCat("write ", field.key, ": ", field.example));
       }
     }
@@ -193,7 +230,9 @@ class Checker {
       if (field == nullptr) {
         UnknownKey(table, map, entry);
       } else {
+        const FieldInfo* outer = std::exchange(field_, field);
         Check(field->shape, *entry.value, absl::StrCat("'", entry.key, "'"));
+        field_ = outer;
       }
     }
     if (table.rule() && sink_.size() == before) table.rule()(map, sink_);
@@ -206,11 +245,23 @@ class Checker {
     return false;
   }
 
-  static std::string HintForKind(const Shape& shape, const YamlValue& value) {
+  std::string Example() const { return field_ == nullptr ? "" : absl::StrCat(field_->key, ": ", field_->example); }
+
+  std::string HintForKind(const Shape& shape, const YamlValue& value) {
     if (shape.form == Form::kList && value.IsScalar()) return absl::StrCat("write [", FlowText(value), "]");
-    if (shape.form == Form::kMap && value.IsList()) return "write key: value in each line, without '- '";
+    if (shape.form == Form::kMap && value.IsList() && field_ != nullptr)
+      return absl::StrCat("write key: value in each line, without '- ': ", Example());
     if (shape.form == Form::kList && value.IsMap()) return "write '- ' before each entry, or [a, b]";
-    return "";
+    return field_ == nullptr || field_->example.empty() ? "" : absl::StrCat("write ", Example());
+  }
+
+  // `health: http` names a key that needs a value of its own.
+  bool NeedsValue(const Shape& shape, const YamlValue& value) {
+    const FieldInfo* key = shape.other->table->Find(value.text);
+    if (key == nullptr || absl::c_linear_search(shape.item->words, value.text)) return false;
+    sink_.Error(value.Pos(), absl::StrCat("'", value.text, "' needs a value here"),
+                absl::StrCat("write ", field_->key, ": {", value.text, ": ", key->example, "}"));
+    return true;
   }
 
   void UnknownKey(const TableInfo& table, const YamlValue& map, const YamlEntry& entry) {
@@ -223,14 +274,14 @@ class Checker {
     if (meant.empty()) meant = Nearest(entry.key, free);
     const SourcePos pos = {map.file == nullptr ? "" : map.file->name, entry.line, entry.column};
     const bool few = table.fields().size() <= 8;
-    sink_.Error(pos,
-                absl::StrCat("unknown key '", EscapeLine(absl::string_view(entry.key).substr(0, 60)), "' in the ",
-                             table.name()),
-                !meant.empty() ? absl::StrCat("did you mean '", meant, "'?")
-                : few          ? absl::StrCat("there are ",
-                                              absl::StrJoin(table.fields(), ", ",
-                                                            [](std::string* out, const FieldInfo& f) { out->append(f.key); }))
-                               : "`mayfly schema` and docs/envspec.md list all keys");
+    sink_.Error(
+        pos,
+        absl::StrCat("unknown key '", EscapeLine(absl::string_view(entry.key).substr(0, 60)), "' in ", table.noun()),
+        !meant.empty() ? absl::StrCat("did you mean '", meant, "'?")
+        : few          ? absl::StrCat("there are ",
+                                      absl::StrJoin(table.fields(), ", ",
+                                                    [](std::string* out, const FieldInfo& f) { out->append(f.key); }))
+                       : "`mayfly schema` and docs/envspec.md list all keys");
   }
 
   void Map(const Shape& shape, const YamlValue& map) {
@@ -273,17 +324,31 @@ class Checker {
       }
     }
     if (value.plain && shape.form == Form::kMode) {
-      sink_.Error(value.Pos(),
-                  absl::StrCat("'", EscapeLine(value.text.substr(0, 40)),
-                               "' without quotes is octal to some YAML readers and decimal to others"),
-                  absl::StrCat("write \"", EscapeLine(value.text.substr(0, 40)), "\""));
+      PlainMode(value);
       return;
     }
-    if (absl::Status status = CheckText(shape, value.text); !status.ok())
+    const absl::Status status = CheckText(shape, value.text);
+    if (status.ok()) return;
+    const bool has_hint = absl::StrContains(status.message(), ": write ");
+    if (has_hint || field_ == nullptr || field_->example.empty()) {
       ErrorWithHint(value.Pos(), status.message(), sink_);
+    } else {
+      sink_.Error(value.Pos(), std::string(status.message()), absl::StrCat("such as ", Example()));
+    }
+  }
+
+  void PlainMode(const YamlValue& value) {
+    const std::string text = EscapeLine(absl::string_view(value.text).substr(0, 40));
+    const int number = static_cast<int>(ParseInt(value.text).value_or(-1));
+    const bool decimal = number > 0 && number <= 07777;
+    sink_.Error(value.Pos(),
+                absl::StrCat("'", text, "' without quotes is octal to some YAML readers and decimal to others"),
+                decimal ? absl::StrFormat("write \"0%o\" if that was decimal, \"0%s\" if it was octal", number, text)
+                        : absl::StrCat("write \"", text, "\""));
   }
 
   Sink& sink_;
+  const FieldInfo* field_ = nullptr;  // The innermost key that is being checked: its example is the best hint.
 };
 
 std::string Plural(Form form) {
@@ -333,6 +398,8 @@ std::string Expected(const Shape& shape) {
       return "a path";
     case Form::kHostPort:
       return "host:port";
+    case Form::kPortRef:
+      return "a port's number or name";
     case Form::kGrpcService:
       return "true or the name of a gRPC service";
     case Form::kName:
@@ -369,7 +436,8 @@ std::string DidYouMean(absl::string_view word, const std::vector<std::string>& c
   if (candidates.empty()) return absl::StrCat("there are no ", plural);
   constexpr size_t kMost = 8;
   if (candidates.size() > kMost) return "";
-  return absl::StrCat("there ", candidates.size() == 1 ? "is " : "are ", absl::StrJoin(candidates, ", "));
+  if (candidates.size() == 1) return absl::StrCat("there is only '", candidates[0], "'");
+  return absl::StrCat("there are ", absl::StrJoin(candidates, ", "));
 }
 
 void CheckShape(const Shape& shape, const YamlValue& value, const std::string& what, Sink& sink) {

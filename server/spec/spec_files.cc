@@ -140,7 +140,10 @@ SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& want
     return nullptr;
   };
   const std::string real = RealPath(JoinPath(root_, relative));
-  if (real.empty()) return refuse(absl::StrCat("cannot be read (", std::strerror(errno), ")"));
+  if (real.empty()) {
+    return refuse(absl::StrCat("cannot be read (", std::strerror(errno), ")"),
+                  itself ? "" : "it is relative to the service's folder");
+  }
   if (!IsBelow(real, root_))
     return refuse("is a symbolic link that leads out of the root folder", "put a copy below the root");
   absl::StatusOr<std::string> text = ReadAll(real, kMaxSpecBytes);
@@ -175,6 +178,10 @@ std::vector<std::string> SpecFiles::Folders(const std::string& pattern) const {
     found = std::move(next);
   }
   return found;
+}
+
+std::string SpecFiles::HintForFolder(const std::string& folder) const {
+  return HintForEmpty(JoinPath(root_, folder));
 }
 
 std::string SpecFiles::Shown(const std::string& relative) const {

@@ -30,6 +30,9 @@ class SpecFiles {
   // Folders below the root that match "services/*", relative to it and sorted; hidden ones are left out.
   std::vector<std::string> Folders(const std::string& pattern) const;
 
+  // What somebody does about a folder without a spec: rename a service.yaml, write a first service.yml.
+  std::string HintForFolder(const std::string& folder) const;
+
   // How `relative` is shown to the user: behind the path as the user gave it.
   std::string Shown(const std::string& relative) const;
 

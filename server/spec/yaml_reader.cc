@@ -1,6 +1,6 @@
 #include "server/spec/yaml_reader.h"
 
-#include <cctype>
+#include <algorithm>
 #include <exception>
 #include <map>
 #include <sstream>
@@ -33,7 +33,9 @@ class Builder : public YAML::EventHandler {
   Builder(const SourceFileRef& file, Sink& sink) : file_(file), sink_(sink) {}
 
   YamlRef root() const { return root_; }
-  bool started() const { return documents_ > 0; }
+
+  // Where the innermost list or map begins that is still open; line 0 when there is none.
+  SourcePos OpenPos() const { return stack_.empty() ? SourcePos{file_->name} : stack_.back().value->Pos(); }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (++documents_ == 1) return;
@@ -60,6 +62,7 @@ class Builder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& text) override {
     CheckTag(mark, tag);
+    CheckQuotes(mark);
     if (WantsKey()) {
       SetKey(mark, tag == "?", text);
       return;
@@ -132,6 +135,22 @@ class Builder : public YAML::EventHandler {
          "remove the tag; write text in quotes");
   }
 
+  // yaml-cpp ends a quoted text at the end of the file without a word.
+  void CheckQuotes(const YAML::Mark& mark) {
+    const std::string& text = file_->text;
+    const size_t begin = static_cast<size_t>(std::max(mark.pos, 0));
+    if (begin >= text.size() || (text[begin] != '"' && text[begin] != '\'')) return;
+    const char quote = text[begin];
+    for (size_t i = begin + 1; i < text.size(); ++i) {
+      if (quote == '"' && text[i] == '\\') {
+        ++i;
+      } else if (text[i] == quote) {
+        return;  // '' inside single quotes ends one piece and begins another, which is closed or not in its turn.
+      }
+    }
+    Fail(mark, "a quote is not closed", "close it at the end of the text");
+  }
+
   void SetKey(const YAML::Mark& mark, bool plain, const std::string& key) {
     Open_& top = stack_.back();
     if (plain && key == "<<") {
@@ -201,11 +220,16 @@ struct Explained {
 };
 
 // yaml-cpp's messages in the words of somebody who writes YAML.
-Explained Explain(const std::string& message, const std::string& line) {
+Explained Explain(const std::string& message, const std::string& line, int column) {
   if (absl::StrContains(line, "${") && absl::StrContains(message, "flow")) {
     return {"'${' inside [...] or {...} begins a map", "put the whole value in quotes: \"${...}\""};
   }
   if (message == "illegal map value") {
+    const std::string before = line.substr(0, std::max(column - 1, 0));
+    if (!absl::StrContains(before, ": ") && before.find_first_of("{[") == std::string::npos) {
+      return {"a key below a key that has its value already",
+              "check the indentation of this line and of the one above"};
+    }
     return {"a second ':' in one line", "put a value that holds ': ' in quotes, or begin a new line for an inner map"};
   }
   if (message == "end of map not found" || message == "end of sequence not found") {
@@ -296,8 +320,10 @@ YamlRef ReadYaml(const SourceFileRef& file, Sink& sink) {
   } catch (const Stop&) {
     return nullptr;
   } catch (const YAML::Exception& e) {
-    const SourcePos pos = {file->name, e.mark.line + 1, e.mark.column + 1};
-    const Explained explained = Explain(e.msg, file->Line(pos.line));
+    SourcePos pos = {file->name, e.mark.line + 1, e.mark.column + 1};
+    const Explained explained = Explain(e.msg, file->Line(pos.line), pos.column);
+    // What is not closed is found out at the end of the file; where it began is of more use.
+    if (absl::StrContains(explained.message, "is not closed") && builder.OpenPos().line > 0) pos = builder.OpenPos();
     sink.Error(pos, explained.message, explained.hint);
     return nullptr;
   } catch (const std::exception& e) {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -31,6 +32,10 @@ Reactor::Reactor() {
 }
 
 Reactor::~Reactor() {
+  // What a handler owns may come back here from its destructor, and must find whole maps.
+  const auto handlers = std::exchange(handlers_, {});
+  const auto timers = std::exchange(timers_, {});
+  due_.clear();
   close(timer_fd_);
   close(epoll_fd_);
 }

@@ -9,8 +9,14 @@
 
 #include "client/cli/command_line.h"
 #include "client/cli/verbs.h"
+#include "mayfly/base/version.h"
 
 int main(int argc, char** argv) {
+  // Scripts ask for the version again and again: answered before the grammar is built.
+  if (argc == 2 && (strcmp(argv[1], "version") == 0 || strcmp(argv[1], "--version") == 0)) {
+    printf("mayfly %s\n", std::string(mayfly::Version()).c_str());
+    return mayfly::kExitOk;
+  }
   signal(SIGPIPE, SIG_IGN);
   // gRPC writes its own complaints to standard error, which belongs to people; ours say the same in words.
   if (getenv("GRPC_VERBOSITY") == nullptr) setenv("GRPC_VERBOSITY", "NONE", 1);

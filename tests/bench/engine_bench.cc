@@ -81,7 +81,9 @@ std::vector<Service> MakeW21(bool delays) {
   return all;
 }
 
-double Ms(absl::Duration d) { return absl::ToDoubleMilliseconds(d); }
+double Ms(absl::Duration d) {
+  return absl::ToDoubleMilliseconds(d);
+}
 
 void PrintRow(const char* name, std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -183,4 +185,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace mayfly
 
-int main(int argc, char** argv) { return mayfly::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return mayfly::Main(argc, argv);
+}

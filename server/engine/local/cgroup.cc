@@ -50,7 +50,9 @@ std::string OwnPath(absl::string_view controller) {
   return "/";
 }
 
-bool MakeGroup(const std::string& folder) { return mkdir(folder.c_str(), 0755) == 0 || errno == EEXIST; }
+bool MakeGroup(const std::string& folder) {
+  return mkdir(folder.c_str(), 0755) == 0 || errno == EEXIST;
+}
 
 UniqueFd OpenIn(const std::string& folder, const char* file, int flags) {
   return UniqueFd(open(absl::StrCat(folder, "/", file).c_str(), flags | O_CLOEXEC));
@@ -90,7 +92,8 @@ int64_t ReadNumber(const UniqueFd& fd, absl::string_view key) {
   for (const absl::string_view line : absl::StrSplit(absl::string_view(buffer, n), '\n')) {
     int64_t number = 0;
     if (key.empty() && absl::SimpleAtoi(line, &number)) return number;
-    if (!key.empty() && absl::StartsWith(line, absl::StrCat(key, " ")) && absl::SimpleAtoi(line.substr(key.size() + 1), &number)) {
+    if (!key.empty() && absl::StartsWith(line, absl::StrCat(key, " ")) &&
+        absl::SimpleAtoi(line.substr(key.size() + 1), &number)) {
       return number;
     }
   }
@@ -133,7 +136,8 @@ CgroupHost FindCgroups(const std::string& name, pid_t parent) {
 std::vector<int> SlotCgroup::Fds() const {
   std::vector<int> fds;
   for (const UniqueFd& fd : procs) fds.push_back(fd.get());
-  for (const UniqueFd* fd : {&memory_max, &memory_peak, &memory_events, &pids_max, &pids_events, &cpu_max, &cpu_usage}) {
+  for (const UniqueFd* fd :
+       {&memory_max, &memory_peak, &memory_events, &pids_max, &pids_events, &cpu_max, &cpu_usage}) {
     if (fd->valid()) fds.push_back(fd->get());
   }
   return fds;
@@ -153,7 +157,8 @@ absl::Status SlotCgroup::Limit(const Resources& resources) {
 }
 
 void SlotCgroup::Reset() {
-  WriteFd(memory_peak, "0", "peak").IgnoreError();  // v2 before 6.12 cannot: the peak then counts from the group's start.
+  WriteFd(memory_peak, "0", "peak")
+      .IgnoreError();  // v2 before 6.12 cannot: the peak then counts from the group's start.
   cpu_base_ns = CpuNanoseconds(*this);
   oom_base = ReadNumber(memory_events, "oom_kill");
   pids_base = ReadNumber(pids_events, "max");

@@ -49,8 +49,8 @@ struct SlotCgroup {
 // Makes the groups of one slot. `group` is unique on this installation.
 absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::string& group, int slot);
 
-// Removes all of `group`'s folders, which must have no process left. The number of groups removed; UNAVAILABLE names one
-// that is still busy.
+// Removes all of `group`'s folders, which must have no process left. The number of groups removed; UNAVAILABLE names
+// one that is still busy.
 absl::StatusOr<int> RemoveCgroups(const CgroupHost& host, const std::string& group);
 
 // Every group of this installation, alive or left over.

@@ -21,7 +21,9 @@ static_assert(sizeof(Header) == 8);
 }  // namespace
 
 Channel::Channel(Reactor* reactor, UniqueFd fd, std::function<void(Frame)> on_frame, std::function<void()> on_close)
-    : reactor_(reactor), fd_(std::move(fd)), on_frame_(std::make_shared<std::function<void(Frame)>>(std::move(on_frame))),
+    : reactor_(reactor),
+      fd_(std::move(fd)),
+      on_frame_(std::make_shared<std::function<void(Frame)>>(std::move(on_frame))),
       on_close_(std::move(on_close)) {
   reactor_->Add(fd_.get(), EPOLLIN, [this](uint32_t events) { OnEvents(events); }).IgnoreError();
 }

@@ -58,9 +58,9 @@ class Channel {
   };
 
   void OnEvents(uint32_t events);
-  bool Read();          // False: closed.
-  bool Deliver();       // False: rubbish, or destroyed by a handler.
-  bool WriteQueued();   // False: broken.
+  bool Read();         // False: closed.
+  bool Deliver();      // False: rubbish, or destroyed by a handler.
+  bool WriteQueued();  // False: broken.
   void Close();
 
   static constexpr size_t kQueueLimit = 64 << 20;

@@ -71,7 +71,8 @@ class Sender {
     const uint32_t name_size = static_cast<uint32_t>(path.size());
     std::memcpy(header, &name_size, 4);
     std::memcpy(header + 4, &size, 8);
-    if (!WriteAll(out_, header, sizeof(header)) || !WriteAll(out_, path.data(), path.size())) return absl::StatusCode::kAborted;
+    if (!WriteAll(out_, header, sizeof(header)) || !WriteAll(out_, path.data(), path.size()))
+      return absl::StatusCode::kAborted;
     char buffer[65536];
     while (size > 0) {
       const ssize_t n = read(fd, buffer, std::min<uint64_t>(size, sizeof(buffer)));

@@ -1,5 +1,5 @@
-// Files of a finished node as a stream of bytes: written inside by a process without rights, read outside by the server,
-// which trusts nothing of it.
+// Files of a finished node as a stream of bytes: written inside by a process without rights, read outside by the
+// server, which trusts nothing of it.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_COLLECT_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_COLLECT_H_
 

@@ -51,9 +51,9 @@ absl::Status WriteDescriptor(const std::string& state_dir, const ScopeDescriptor
   const std::string folder = ScopeFolder(state_dir, d.scope);
   MAYFLY_RETURN_IF_ERROR(MakeDirs(folder, 0700));
   const std::string text =
-      absl::StrCat("scope=", d.scope, "\nenvironment=", d.environment, "\nowner=", d.owner, "\npid=", d.pid, "\nstart_time=",
-                   d.start_time, "\npid_namespace=", d.pid_namespace, "\nboot_id=", d.boot_id, "\ncgroup=", d.cgroup,
-                   "\nhost_id=", d.host_id, "\nprotocol=", d.protocol, "\n");
+      absl::StrCat("scope=", d.scope, "\nenvironment=", d.environment, "\nowner=", d.owner, "\npid=", d.pid,
+                   "\nstart_time=", d.start_time, "\npid_namespace=", d.pid_namespace, "\nboot_id=", d.boot_id,
+                   "\ncgroup=", d.cgroup, "\nhost_id=", d.host_id, "\nprotocol=", d.protocol, "\n");
   return ReplaceFile(folder + "/init", text, 0600);
 }
 
@@ -75,7 +75,8 @@ absl::StatusOr<ScopeDescriptor> ReadDescriptor(const std::string& state_dir, con
   d.boot_id = values["boot_id"];
   d.cgroup = values["cgroup"];
   if (d.scope != scope || !absl::SimpleAtoi(values["pid"], &d.pid) || d.pid <= 1 ||
-      !absl::SimpleAtoi(values["start_time"], &d.start_time) || !absl::SimpleAtoi(values["pid_namespace"], &d.pid_namespace) ||
+      !absl::SimpleAtoi(values["start_time"], &d.start_time) ||
+      !absl::SimpleAtoi(values["pid_namespace"], &d.pid_namespace) ||
       !absl::SimpleAtoi(values["host_id"], &d.host_id) || !absl::SimpleAtoi(values["protocol"], &d.protocol)) {
     return absl::DataLossError(absl::StrCat("scope ", scope, " has a damaged descriptor"));
   }

@@ -20,8 +20,8 @@ struct ScopeDescriptor {
   pid_t pid = 0;
   uint64_t start_time = 0;  // Clock ticks since boot.
   uint64_t pid_namespace = 0;
-  std::string boot_id;      // A machine that has restarted runs none of them.
-  std::string cgroup;       // Group name; "" without groups.
+  std::string boot_id;  // A machine that has restarted runs none of them.
+  std::string cgroup;   // Group name; "" without groups.
   uint32_t host_id = 0;
   int protocol = 0;
 };

@@ -63,7 +63,8 @@ bool DropPrivileges(const Attempt* attempt) {
   __user_cap_data_struct data[2] = {};
   if (syscall(SYS_capset, &header, data) != 0) return false;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
-  sock_fprog program{static_cast<unsigned short>(attempt->filter->size()), const_cast<sock_filter*>(attempt->filter->data())};
+  sock_fprog program{static_cast<unsigned short>(attempt->filter->size()),
+                     const_cast<sock_filter*>(attempt->filter->data())};
   return program.len == 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
@@ -73,7 +74,7 @@ bool DropPrivileges(const Attempt* attempt) {
 int ExecChildMain(void* argument) {
   auto* attempt = static_cast<Attempt*>(argument);
   const ExecSpec& spec = *attempt->spec;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = SIG_DFL;
   for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);
   if (setsid() < 0) return Fail(attempt, "setsid");
@@ -118,7 +119,8 @@ std::map<std::string, std::string> WithDefaultVariables(std::map<std::string, st
   return variables;
 }
 
-PreparedExec::PreparedExec(ExecSpec spec, const std::vector<sock_filter>* filter) : spec_(std::move(spec)), filter_(filter) {
+PreparedExec::PreparedExec(ExecSpec spec, const std::vector<sock_filter>* filter)
+    : spec_(std::move(spec)), filter_(filter) {
   const std::string& program = spec_.argv[0];
   if (program.find('/') != std::string::npos) {
     candidates_.push_back(program);
@@ -141,7 +143,8 @@ absl::StatusOr<PreparedExec::Started> PreparedExec::Run(Cause* cause) {
   sigprocmask(SIG_BLOCK, &all, &old);
   Attempt attempt{&spec_, filter_, &candidates_, argv_.data(), envp_.data(), &old};
   int pidfd = -1;
-  const pid_t pid = clone(ExecChildMain, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &attempt, &pidfd);
+  const pid_t pid =
+      clone(ExecChildMain, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &attempt, &pidfd);
   const int clone_error = errno;
   sigprocmask(SIG_SETMASK, &old, nullptr);
   if (pid < 0) {
@@ -170,9 +173,10 @@ Cause PreparedExec::Explain(int error, const std::string& step) const {
   }
   if (error == ENOENT) {
     cause.code = CauseCode::kCommandNotFound;
-    cause.message = program.find('/') != std::string::npos
-                        ? absl::StrCat("no file ", program, absl::StartsWith(program, "/") ? "" : " in " + spec_.workdir)
-                        : absl::StrCat("no program '", program, "' in PATH");
+    cause.message =
+        program.find('/') != std::string::npos
+            ? absl::StrCat("no file ", program, absl::StartsWith(program, "/") ? "" : " in " + spec_.workdir)
+            : absl::StrCat("no program '", program, "' in PATH");
     return cause;
   }
   cause.code = CauseCode::kNotExecutable;
@@ -182,13 +186,15 @@ Cause PreparedExec::Explain(int error, const std::string& step) const {
     const auto head = ReadSmallFile(AT_FDCWD, "/root" + path, 256);
     if (error == ELIBBAD && head.ok() && absl::StartsWith(*head, "#!")) {
       const std::string line = head->substr(2, head->find('\n') - 2);
-      cause.message = absl::StrCat(program, " needs the interpreter ", absl::StripLeadingAsciiWhitespace(line), ", which is not here");
+      cause.message = absl::StrCat(program, " needs the interpreter ", absl::StripLeadingAsciiWhitespace(line),
+                                   ", which is not here");
     } else if (error == ELIBBAD) {
       cause.message = absl::StrCat(program, " needs a loader that is not here (built for another system?)");
     } else if (error == ENOEXEC) {
       cause.message = absl::StrCat(program, " is not a program for this machine, nor a script that begins with #!");
     } else if (error == EACCES) {
-      cause.message = absl::StrCat(program, " may not be executed: the execute permission is missing, or it is a folder");
+      cause.message =
+          absl::StrCat(program, " may not be executed: the execute permission is missing, or it is a folder");
     }
   }
   return cause;

@@ -21,9 +21,9 @@ struct ExecSpec {
   std::map<std::string, std::string> variables;  // Complete.
   std::string workdir;                           // Absolute, inside.
   int stdio[3] = {-1, -1, -1};
-  bool terminal = false;      // stdio[0] becomes the controlling terminal.
-  int64_t data_bytes = 0;     // RLIMIT_DATA; 0: none.
-  int64_t processes = 0;      // RLIMIT_NPROC; 0: none.
+  bool terminal = false;   // stdio[0] becomes the controlling terminal.
+  int64_t data_bytes = 0;  // RLIMIT_DATA; 0: none.
+  int64_t processes = 0;   // RLIMIT_NPROC; 0: none.
 };
 
 // What is ready long before the start, so that the start is a vfork and an exec.

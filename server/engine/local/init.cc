@@ -22,10 +22,15 @@
 #include "server/engine/local/messages.h"
 #include "server/engine/local/network.h"
 #include "server/engine/local/node.h"
+#include "server/engine/local/proxy.h"
+#include "server/engine/local/relay.h"
 #include "server/engine/local/shim.h"
 
 namespace mayfly::local {
 namespace {
+
+// Marks the ids of commands that the init itself runs; the server's have it clear.
+constexpr uint64_t kOwnCalls = uint64_t{1} << 63;
 
 class Init : public NodeHost {
  public:
@@ -50,12 +55,26 @@ class Init : public NodeHost {
   const std::string& scope() const override { return scope_; }
   bool memory_limits() const override { return config_.memory_limits; }
   bool process_limits() const override { return config_.process_limits; }
-  UniqueFd OpenLog(const std::string& node) override {
-    if (!log_folder_.valid()) return UniqueFd();
-    return UniqueFd(openat(log_folder_.get(), (node + ".log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  int log_folder() const override { return log_folder_.get(); }
+  ProbeBudget* probe_budget() override { return &probe_budget_; }
+  void RunInside(Slot& slot, const std::vector<std::string>& argv,
+                 std::function<void(int, std::string)> done) override {
+    const uint64_t id = kOwnCalls | ++own_calls_;
+    int pipe_fds[2];
+    if (slot.shim == nullptr || pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) != 0) {
+      reactor_.AddTimer(absl::ZeroDuration(), [done = std::move(done)] { done(-1, "cannot be run"); });
+      return;
+    }
+    std::vector<UniqueFd> fds;
+    fds.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    fds.emplace_back(pipe_fds[1]);
+    fds.emplace_back(fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, 3));
+    commands_[id] = Command{UniqueFd(pipe_fds[0]), std::move(done)};
+    slot.shim->Send(ShimSpawn{id, argv, false}, std::move(fds));
   }
   void Emit(const EngineEvent& event, UniqueFd pidfd) override {
-    if (const auto it = nodes_.find(event.node.node); it != nodes_.end() && event.kind != EngineEvent::Kind::kProbe) {
+    const bool passing = event.kind == EngineEvent::Kind::kProbe || event.kind == EngineEvent::Kind::kExposed;
+    if (const auto it = nodes_.find(event.node.node); it != nodes_.end() && !passing) {
       it->second->Remember(event);
     }
     if (server_ == nullptr) return;
@@ -141,7 +160,8 @@ class Init : public NodeHost {
     if (!fd.valid()) return;
     // A new server takes the place of the one before, which is gone or about to find out.
     server_ = std::make_unique<Channel>(
-        &reactor_, std::move(fd), [this](Frame frame) { OnServerFrame(std::move(frame)); }, [this] { server_.reset(); });
+        &reactor_, std::move(fd), [this](Frame frame) { OnServerFrame(std::move(frame)); },
+        [this] { server_.reset(); });
   }
 
   void OnServerFrame(Frame frame) {
@@ -170,21 +190,76 @@ class Init : public NodeHost {
         ExecCommand request;
         if (!Decode(frame.body, request) || frame.fds.size() != 3) return;
         Node* node = Find(request.node);
-        if (node == nullptr || node->slot()->shim == nullptr) return FailCall(request.id, absl::StatusCode::kNotFound, "no such node");
+        if (node == nullptr || node->slot()->shim == nullptr)
+          return FailCall(request.id, absl::StatusCode::kNotFound, "no such node");
         node->slot()->shim->Send(ShimSpawn{request.id, request.argv, request.terminal}, std::move(frame.fds));
+        return;
+      }
+      case KillCommand::kType: {
+        KillCommand request;
+        if (!Decode(frame.body, request)) return;
+        if (Node* node = Find(request.node); node != nullptr && node->slot()->shim != nullptr) {
+          node->slot()->shim->Send(ShimSpawnKill{request.id});
+        }
+        return;
+      }
+      case ExposeRequest::kType: {
+        ExposeRequest request;
+        if (Decode(frame.body, request) && frame.fds.size() == 1) Expose(request, std::move(frame.fds[0]));
+        return;
+      }
+      case ConnectRequest::kType: {
+        ConnectRequest request;
+        if (Decode(frame.body, request) && frame.fds.size() == 1) Connect(request, std::move(frame.fds[0]));
         return;
       }
       case CollectRequest::kType: {
         CollectRequest request;
         if (!Decode(frame.body, request) || frame.fds.size() != 1) return;
         Node* node = Find(request.node);
-        if (node == nullptr || node->slot()->shim == nullptr) return FailCall(request.id, absl::StatusCode::kNotFound, "no such node");
+        if (node == nullptr || node->slot()->shim == nullptr)
+          return FailCall(request.id, absl::StatusCode::kNotFound, "no such node");
         node->slot()->shim->Send(ShimCollect{request.id, request.paths, request.max_bytes}, std::move(frame.fds));
         return;
       }
       default:
         return;
     }
+  }
+
+  void Expose(const ExposeRequest& request, UniqueFd listener) {
+    Node* node = Find(request.node);
+    if (node == nullptr) return;
+    const std::string key = absl::StrCat(request.node, ":", request.port);
+    proxies_.erase(key);
+    auto proxy = TcpProxy::Create(reactor_, listener.Release(),
+                                  ConnectToAddress(FormatAddress(SlotAddress(node->slot()->index)), request.port));
+    if (!proxy.ok()) return;
+    proxies_[key] = *std::move(proxy);
+    addresses_[key] = request.address;
+    EngineEvent event;
+    event.kind = EngineEvent::Kind::kExposed;
+    event.node = NodeRef{scope_, request.node, node->attempt()};
+    event.when = MonotonicNow();
+    event.port = request.port;
+    event.address = request.address;
+    Emit(event, UniqueFd());
+  }
+
+  void Connect(const ConnectRequest& request, UniqueFd peer) {
+    Node* node = Find(request.node);
+    if (node == nullptr) return FailCall(request.id, absl::StatusCode::kNotFound, "no such node");
+    const std::string address = FormatAddress(SlotAddress(node->slot()->index));
+    if (const auto listening = node->slot()->diag->IsListening(address, request.port); listening.ok() && !*listening) {
+      return FailCall(request.id, absl::StatusCode::kUnavailable,
+                      absl::StrCat("nothing in ", request.node, " listens on port ", request.port));
+    }
+    const uint64_t id = request.id;
+    ConnectToAddress(address, request.port)(
+        [this, id, fd = std::make_shared<UniqueFd>(std::move(peer))](absl::StatusOr<int> inside) {
+          if (!inside.ok()) return FailCall(id, inside.status().code(), std::string(inside.status().message()));
+          relays_[id] = std::make_unique<Relay>(reactor_, *inside, fd->Release(), [this, id] { relays_.erase(id); });
+        });
   }
 
   void FailCall(uint64_t id, absl::StatusCode code, std::string message) {
@@ -256,10 +331,12 @@ class Init : public NodeHost {
   void WriteHosts() {
     std::string text = "127.0.0.1 localhost\n::1 localhost\n";
     for (const auto& [name, node] : nodes_) {
-      absl::StrAppend(&text, FormatAddress(SlotAddress(node->slot()->index)), " ", name, " ", name, ".", environment_, "\n");
+      absl::StrAppend(&text, FormatAddress(SlotAddress(node->slot()->index)), " ", name, " ", name, ".", environment_,
+                      "\n");
     }
     const UniqueFd fd(open(kHostsFile, O_WRONLY | O_CLOEXEC));
-    if (pwrite(fd.get(), text.data(), text.size(), 0) < 0 || ftruncate(fd.get(), static_cast<off_t>(text.size())) < 0) errno = 0;
+    if (pwrite(fd.get(), text.data(), text.size(), 0) < 0 || ftruncate(fd.get(), static_cast<off_t>(text.size())) < 0)
+      errno = 0;
   }
 
   // ---- Shims. ----
@@ -276,7 +353,7 @@ class Init : public NodeHost {
     if (node == nullptr) return;
     switch (frame.type) {
       case ShimReady::kType:
-        return node->OnReady();
+        return node->OnReady(frame.fds.empty() ? UniqueFd() : std::move(frame.fds[0]));
       case ShimFailed::kType: {
         ShimFailed failed;
         if (Decode(frame.body, failed)) node->OnFailed(failed.cause);
@@ -284,7 +361,8 @@ class Init : public NodeHost {
       }
       case ShimStarted::kType: {
         ShimStarted started;
-        if (Decode(frame.body, started)) node->OnStarted(started.when, frame.fds.empty() ? UniqueFd() : std::move(frame.fds[0]));
+        if (Decode(frame.body, started))
+          node->OnStarted(started.when, frame.fds.empty() ? UniqueFd() : std::move(frame.fds[0]));
         return;
       }
       case ShimExited::kType: {
@@ -294,7 +372,10 @@ class Init : public NodeHost {
       }
       case ShimSpawnDone::kType: {
         ShimSpawnDone done;
-        if (Decode(frame.body, done) && server_ != nullptr) {
+        if (!Decode(frame.body, done)) return;
+        if ((done.id & kOwnCalls) != 0) {
+          OnCommandDone(done);
+        } else if (server_ != nullptr) {
           server_->Send(CallDone{done.id, done.code, done.message, done.exit_code});
         }
         return;
@@ -302,6 +383,18 @@ class Init : public NodeHost {
       default:
         return;
     }
+  }
+
+  void OnCommandDone(const ShimSpawnDone& done) {
+    const auto it = commands_.find(done.id);
+    if (it == commands_.end()) return;
+    Command command = std::move(it->second);
+    commands_.erase(it);
+    // What it printed fits into the pipe; more than that was not awaited.
+    std::string output(4096, '\0');
+    const ssize_t n = read(command.output.get(), output.data(), output.size());
+    output.resize(n > 0 ? n : 0);
+    command.done(done.code == 0 ? done.exit_code : -1, done.code == 0 ? output : done.message);
   }
 
   void OnShimWarm(Slot& slot, Frame frame) {
@@ -331,10 +424,21 @@ class Init : public NodeHost {
   std::map<std::string, std::unique_ptr<Node>> nodes_;
   std::map<std::string, int> sources_;
   std::map<std::string, std::string> addresses_;
+  std::map<std::string, std::unique_ptr<TcpProxy>> proxies_;  // By "node:port".
+  std::map<uint64_t, std::unique_ptr<Relay>> relays_;
+  ProbeBudget probe_budget_;
+  struct Command {
+    UniqueFd output;
+    std::function<void(int, std::string)> done;
+  };
+  std::map<uint64_t, Command> commands_;  // Of probes.
+  uint64_t own_calls_ = 0;
 };
 
 }  // namespace
 
-void RunInit(InitConfig config) { (new Init(std::move(config)))->Run(); }
+void RunInit(InitConfig config) {
+  (new Init(std::move(config)))->Run();
+}
 
 }  // namespace mayfly::local

@@ -1,6 +1,6 @@
-// The first process of an environment: it lives in the environment's hub network, keeps the shims of all services, starts
-// and stops nodes, probes them, captures their output, and remembers what happened for a server that comes back. When it
-// dies, everything of the environment dies.
+// The first process of an environment: it lives in the environment's hub network, keeps the shims of all services,
+// starts and stops nodes, probes them, captures their output, and remembers what happened for a server that comes back.
+// When it dies, everything of the environment dies.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_INIT_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_INIT_H_
 
@@ -15,8 +15,8 @@
 namespace mayfly::local {
 
 struct InitConfig {
-  UniqueFd launcher;             // Channel to the launcher; its end ends an init that is not yet assigned.
-  std::vector<UniqueFd> slots;   // Network namespaces.
+  UniqueFd launcher;                // Channel to the launcher; its end ends an init that is not yet assigned.
+  std::vector<UniqueFd> slots;      // Network namespaces.
   std::vector<SlotCgroup> cgroups;  // As many as slots.
   RootPlan root;
   const std::vector<sock_filter>* filter = nullptr;

@@ -40,7 +40,7 @@ struct Shell {
   State state = State::kNetworks;
   Plot plot;
   std::string group;
-  std::string scope;         // Taken, or reserved for it while it is being made.
+  std::string scope;  // Taken, or reserved for it while it is being made.
   std::unique_ptr<Channel> channel;
   pid_t init = 0;
   UniqueFd pidfd;
@@ -54,7 +54,8 @@ class Launcher {
  public:
   Launcher(const LauncherOptions& options, UniqueFd server) : options_(options), target_(options.pool) {
     server_ = std::make_unique<Channel>(
-        &reactor_, std::move(server), [this](Frame frame) { OnServerFrame(std::move(frame)); }, [this] { OnServerGone(); });
+        &reactor_, std::move(server), [this](Frame frame) { OnServerFrame(std::move(frame)); },
+        [this] { OnServerGone(); });
   }
 
   [[noreturn]] void Run() {
@@ -181,7 +182,8 @@ class Launcher {
     return shell.plot.slots >= slots && (shell.plot.owner.empty() || shell.plot.owner == request.owner);
   }
 
-  void Reply(const std::string& scope, const std::string& error, const Shell* shell, bool warm = false, UniqueFd source = UniqueFd()) {
+  void Reply(const std::string& scope, const std::string& error, const Shell* shell, bool warm = false,
+             UniqueFd source = UniqueFd()) {
     if (server_ == nullptr) return;
     TakeReply reply{scope, error, shell == nullptr || !root_ ? 0 : shell->plot.host_id, warm};
     std::vector<UniqueFd> fds;
@@ -262,11 +264,14 @@ class Launcher {
     if (foreign_.count(scope) > 0) return;
     foreign_[scope] = *std::move(pidfd);
     const int fd = foreign_[scope].get();
-    reactor_.Add(fd, EPOLLIN, [this, scope, d = *descriptor, began](uint32_t) {
-      reactor_.Remove(foreign_[scope].get());
-      foreign_.erase(scope);
-      FinishForeign(d, began, 1);
-    }).IgnoreError();
+    reactor_
+        .Add(fd, EPOLLIN,
+             [this, scope, d = *descriptor, began](uint32_t) {
+               reactor_.Remove(foreign_[scope].get());
+               foreign_.erase(scope);
+               FinishForeign(d, began, 1);
+             })
+        .IgnoreError();
     SignalPidfd(fd, SIGKILL).IgnoreError();
   }
 
@@ -316,7 +321,8 @@ class Launcher {
   uint32_t NewHostId() {
     if (!root_) return geteuid();
     // A range of its own for each installation, so that two servers of one host do not share an id.
-    uint32_t id = kFirstHostId + static_cast<uint32_t>(std::stoul(installation_.substr(0, 5), nullptr, 16) % 100000) * 1000;
+    uint32_t id =
+        kFirstHostId + static_cast<uint32_t>(std::stoul(installation_.substr(0, 5), nullptr, 16) % 100000) * 1000;
     while (host_ids_.count(id) > 0 || getpwuid(id) != nullptr) ++id;
     host_ids_.insert(id);
     return id;

@@ -1,10 +1,10 @@
 // The launcher: a single-threaded process that is forked from the server before the server has any thread, and does all
 // clone, namespace and network work for it. The server never forks; it speaks to the launcher over a socket.
 //
-// Words: a *plot* is what is expensive and used again (user namespace, networks); a *shell* is a plot with a waiting init
-// and its shims; a scope lives in a shell. The launcher keeps a bounded pool of warm shells. A plot that an owner has
-// used is never given to another owner. When the server goes, the launcher ends the idle shells and itself; shells that
-// scopes live in go on, and a later server finds them by <state-dir>/scopes/<id>/.
+// Words: a *plot* is what is expensive and used again (user namespace, networks); a *shell* is a plot with a waiting
+// init and its shims; a scope lives in a shell. The launcher keeps a bounded pool of warm shells. A plot that an owner
+// has used is never given to another owner. When the server goes, the launcher ends the idle shells and itself; shells
+// that scopes live in go on, and a later server finds them by <state-dir>/scopes/<id>/.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_LAUNCHER_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_LAUNCHER_H_
 
@@ -19,10 +19,10 @@
 namespace mayfly::local {
 
 struct LauncherOptions {
-  std::string state_dir;  // Absolute; exists. The launcher uses <state_dir>/scopes.
-  int pool = 2;           // Warm shells to keep; 0: none ahead.
-  int pool_limit = 4;     // Grows to this while scopes are asked for faster than shells are ready.
-  int slots = 28;         // Nodes a shell has room for unless a scope expects more.
+  std::string state_dir;            // Absolute; exists. The launcher uses <state_dir>/scopes.
+  int pool = 2;                     // Warm shells to keep; 0: none ahead.
+  int pool_limit = 4;               // Grows to this while scopes are asked for faster than shells are ready.
+  int slots = 28;                   // Nodes a shell has room for unless a scope expects more.
   std::vector<std::string> hidden;  // Folders that no service may see, besides the caller's home and state_dir.
 };
 

@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -14,12 +16,17 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "mayfly/base/ids.h"
 #include "mayfly/base/mutex.h"
 #include "mayfly/base/status.h"
 #include "server/engine/local/channel.h"
+#include "server/engine/local/collect.h"
 #include "server/engine/local/descriptor.h"
+#include "server/engine/local/fd_stream.h"
 #include "server/engine/local/io_thread.h"
 #include "server/engine/local/messages.h"
+#include "server/engine/local/proxy.h"
+#include "server/engine/local/terminal.h"
 
 namespace mayfly::local {
 namespace {
@@ -30,6 +37,7 @@ constexpr absl::Duration kAnswerLimit = absl::Seconds(10);
 struct NodeRecord {
   int attempt = 0;
   bool prepared = false;  // Accepted; not yet ended.
+  bool running = false;
   bool ended = false;
 };
 
@@ -37,6 +45,7 @@ struct NodeRecord {
 struct Scope {
   ScopeSpec spec;
   std::map<std::string, NodeRecord> nodes;
+  std::map<std::string, std::string> addresses;  // Exposed, by "node:port".
   bool destroying = false;
   // ----
   std::unique_ptr<Channel> channel;
@@ -46,14 +55,51 @@ struct Scope {
   bool lost = false;
   bool snapshot_wanted = false, snapshot_seen = false;
   Snapshot snapshot;
-  int ports = 0;
 };
+
+// The same port each time for the same port of the same service, as far as it is free.
+constexpr int kFirstHostPort = 20480, kHostPorts = 12000, kHostPortTries = 200;
+
+absl::StatusOr<UniqueFd> ListenOnHost(const std::string& key, int host_port) {
+  if (host_port != 0) {
+    MAYFLY_ASSIGN_OR_RETURN(const int fd, ListenOn("127.0.0.1", host_port));
+    return UniqueFd(fd);
+  }
+  const int start = static_cast<int>(std::stoul(Sha256Hex(key).substr(0, 7), nullptr, 16) % kHostPorts);
+  for (int i = 0; i < kHostPortTries; ++i) {
+    const auto fd = ListenOn("127.0.0.1", kFirstHostPort + (start + i) % kHostPorts);
+    if (fd.ok()) return UniqueFd(*fd);
+    if (!absl::IsAlreadyExists(fd.status())) return fd.status();
+  }
+  return absl::ResourceExhaustedError("no free port on 127.0.0.1");
+}
 
 int64_t HostPid(int pidfd) {
   const auto info = ReadSmallFile(AT_FDCWD, absl::StrCat("/proc/self/fdinfo/", pidfd));
   if (!info.ok()) return 0;
   const size_t at = info->find("Pid:");
   return at == std::string::npos ? 0 : std::atoll(info->c_str() + at + 4);
+}
+
+absl::StatusOr<FdStreamOptions> OpenPipes(std::vector<UniqueFd>* theirs) {
+  FdStreamOptions options;
+  for (int i = 0; i < 3; ++i) {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
+    theirs->emplace_back(i == 0 ? fds[0] : fds[1]);
+    (i == 0 ? options.input : i == 1 ? options.output : options.error) = i == 0 ? fds[1] : fds[0];
+  }
+  return options;
+}
+
+absl::StatusOr<FdStreamOptions> OpenTerminalFor(const ExecRequest& request, std::vector<UniqueFd>* theirs) {
+  MAYFLY_ASSIGN_OR_RETURN(const Terminal terminal, OpenTerminal(request.columns, request.rows));
+  theirs->emplace_back(terminal.inner);
+  for (int i = 0; i < 2; ++i) theirs->emplace_back(fcntl(terminal.inner, F_DUPFD_CLOEXEC, 3));
+  FdStreamOptions options;
+  options.kind = FdStreamOptions::Kind::kTerminal;
+  options.output = terminal.outer;
+  return options;
 }
 
 class LocalEngineImpl : public LocalEngine {
@@ -69,7 +115,11 @@ class LocalEngineImpl : public LocalEngine {
 
   ~LocalEngineImpl() override {
     io_.Run([this] {
-      scopes_io_.clear();
+      for (const auto& [id, scope] : scopes_io_) {
+        scope->channel.reset();
+        scope->lost = true;
+      }
+      calls_.clear();
       launcher_.reset();
     });
     // It ends by itself when its channel closes; its idle pool is gone when it has.
@@ -97,7 +147,8 @@ class LocalEngineImpl : public LocalEngine {
     if (spec.id.empty() || spec.id.find('/') != std::string::npos) return absl::InvalidArgumentError("bad scope id");
     if (const auto it = scopes_.find(spec.id); it != scopes_.end()) {
       const ScopeSpec& old = it->second->spec;
-      if (it->second->destroying) return absl::FailedPreconditionError(absl::StrCat("scope ", spec.id, " is being destroyed"));
+      if (it->second->destroying)
+        return absl::FailedPreconditionError(absl::StrCat("scope ", spec.id, " is being destroyed"));
       if (old.owner != spec.owner || old.environment != spec.environment) {
         return absl::AlreadyExistsError(absl::StrCat("scope ", spec.id, " exists"));
       }
@@ -129,7 +180,7 @@ class LocalEngineImpl : public LocalEngine {
     if (ref.attempt > node.attempt && node.prepared && !node.ended) {
       return absl::FailedPreconditionError(absl::StrCat(ref.node, " still runs attempt ", node.attempt));
     }
-    if (ref.attempt > node.attempt) node = NodeRecord{ref.attempt, true, false};
+    if (ref.attempt > node.attempt) node = NodeRecord{ref.attempt, true, false, false};
     WhenConnected(scope, [ref, process](Scope& s) {
       PrepareRequest request{ref.node, ref.attempt, false, process};
       std::vector<UniqueFd> fds;
@@ -157,10 +208,35 @@ class LocalEngineImpl : public LocalEngine {
     return absl::OkStatus();
   }
 
-  absl::Status Expose(const NodeRef&, int, int) override { return absl::UnimplementedError("expose"); }
+  absl::Status Expose(const NodeRef& ref, int port, int host_port) override {
+    MutexLock lock(mutex_);
+    MAYFLY_ASSIGN_OR_RETURN(const std::shared_ptr<Scope> scope, FindScope(ref.scope));
+    if (scope->nodes.count(ref.node) == 0) return absl::NotFoundError(absl::StrCat("no node ", ref.node));
+    const std::string key = absl::StrCat(ref.node, ":", port);
+    if (const auto it = scope->addresses.find(key); it != scope->addresses.end()) {
+      EngineEvent event;
+      event.kind = EngineEvent::Kind::kExposed;
+      event.node = ref;
+      event.when = MonotonicNow();
+      event.port = port;
+      event.address = it->second;
+      io_.Post([this, event] { Emit(event); });
+      return absl::OkStatus();
+    }
+    MAYFLY_ASSIGN_OR_RETURN(UniqueFd fd, ListenOnHost(absl::StrCat(scope->spec.environment, "/", key), host_port));
+    const std::string address = absl::StrCat("127.0.0.1:", PortOf(fd.get()));
+    scope->addresses[key] = address;
+    WhenConnected(scope, [ref, port, address, fd = std::make_shared<UniqueFd>(std::move(fd))](Scope& s) {
+      std::vector<UniqueFd> fds;
+      fds.push_back(std::move(*fd));
+      s.channel->Send(ExposeRequest{ref.node, port, address}, std::move(fds));
+    });
+    return absl::OkStatus();
+  }
 
   absl::Status Destroy(const std::string& id) override {
-    if (id.empty() || id.find('/') != std::string::npos || id[0] == '.') return absl::InvalidArgumentError("bad scope id");
+    if (id.empty() || id.find('/') != std::string::npos || id[0] == '.')
+      return absl::InvalidArgumentError("bad scope id");
     MutexLock lock(mutex_);
     if (launcher_gone_) return absl::UnavailableError("the launcher has ended");
     if (const auto it = scopes_.find(id); it != scopes_.end()) it->second->destroying = true;
@@ -172,15 +248,10 @@ class LocalEngineImpl : public LocalEngine {
 
   absl::StatusOr<std::vector<FoundScope>> Recover() override;
 
-  absl::StatusOr<std::unique_ptr<Stream>> Exec(const ExecRequest&, Stream::Callbacks) override {
-    return absl::UnimplementedError("exec");
-  }
-  absl::StatusOr<std::unique_ptr<Stream>> Connect(const NodeRef&, int, Stream::Callbacks) override {
-    return absl::UnimplementedError("connect");
-  }
-  void Collect(const NodeRef&, std::vector<std::string>, std::string, int64_t, std::function<void(absl::Status)> done) override {
-    done(absl::UnimplementedError("collect"));
-  }
+  absl::StatusOr<std::unique_ptr<Stream>> Exec(const ExecRequest& request, Stream::Callbacks callbacks) override;
+  absl::StatusOr<std::unique_ptr<Stream>> Connect(const NodeRef& ref, int port, Stream::Callbacks callbacks) override;
+  void Collect(const NodeRef& ref, std::vector<std::string> paths, std::string destination, int64_t max_bytes,
+               std::function<void(absl::Status)> done) override;
 
  private:
   // ---- Any thread, under the lock. ----
@@ -197,6 +268,14 @@ class LocalEngineImpl : public LocalEngine {
     if (it->second.attempt != ref.attempt || !it->second.prepared) {
       return absl::FailedPreconditionError(absl::StrCat(ref.node, " is not prepared for attempt ", ref.attempt));
     }
+    return scope;
+  }
+
+  absl::StatusOr<std::shared_ptr<Scope>> FindRunning(const NodeRef& ref) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    MAYFLY_ASSIGN_OR_RETURN(std::shared_ptr<Scope> scope, FindScope(ref.scope));
+    const auto it = scope->nodes.find(ref.node);
+    if (it == scope->nodes.end()) return absl::NotFoundError(absl::StrCat("no node ", ref.node));
+    if (!it->second.running) return absl::FailedPreconditionError(absl::StrCat(ref.node, " does not run"));
     return scope;
   }
 
@@ -217,8 +296,12 @@ class LocalEngineImpl : public LocalEngine {
       const auto it = scopes_.find(event.node.scope);
       if (it == scopes_.end() || it->second->destroying) return;  // Its end has been asked for: only that is told.
       NodeRecord& node = it->second->nodes[event.node.node];
+      if (event.kind == EngineEvent::Kind::kStarted && node.attempt == event.node.attempt) node.running = true;
       if (event.kind == EngineEvent::Kind::kExited || event.kind == EngineEvent::Kind::kStartFailed) {
-        if (node.attempt == event.node.attempt) node.ended = true;
+        if (node.attempt == event.node.attempt) {
+          node.ended = true;
+          node.running = false;
+        }
       }
     }
     sink_->OnEngineEvent(event);
@@ -323,6 +406,9 @@ class LocalEngineImpl : public LocalEngine {
       if (!Decode(frame.body, message) || message.event.node.scope != id) return;
       if (!frame.fds.empty()) message.event.pid = HostPid(frame.fds[0].get());
       Emit(message.event);
+    } else if (frame.type == CallDone::kType) {
+      CallDone done;
+      if (Decode(frame.body, done)) FinishCall(done);
     } else if (frame.type == Snapshot::kType) {
       Scope& scope = *it->second;
       if (!scope.snapshot_wanted || !Decode(frame.body, scope.snapshot)) return;
@@ -332,7 +418,42 @@ class LocalEngineImpl : public LocalEngine {
     }
   }
 
+  StartedStream Attach(FdStreamOptions options, Stream::Callbacks callbacks) {
+    options.reactor = io_.reactor();
+    options.post = [this](std::function<void()> fn) { io_.Post(std::move(fn)); };
+    return StartFdStream(std::move(options), std::move(callbacks));
+  }
+
+  // Asks the scope's init for something that ends with a CallDone. `done` runs on the I/O thread.
+  void Call(const std::shared_ptr<Scope>& scope, uint64_t id, std::function<void(Scope&)> send,
+            std::function<void(absl::Status, int exit_code)> done) {
+    io_.Post([this, scope, id, send = std::move(send), done = std::move(done)] {
+      if (scope->channel == nullptr) return done(absl::UnavailableError("the environment does not answer"), 0);
+      calls_[id] = {scope->spec.id, done};
+      send(*scope);
+    });
+  }
+
+  void FinishCall(const CallDone& done) {
+    const auto it = calls_.find(done.id);
+    if (it == calls_.end()) return;
+    const auto fn = std::move(it->second.done);
+    calls_.erase(it);
+    fn(absl::Status(static_cast<absl::StatusCode>(done.code), done.message), done.exit_code);
+  }
+
+  void FailCalls(const std::string& scope) {
+    std::vector<uint64_t> ids;
+    for (const auto& [id, call] : calls_) {
+      if (call.scope == scope) ids.push_back(id);
+    }
+    for (const uint64_t id : ids) {
+      FinishCall(CallDone{id, static_cast<int>(absl::StatusCode::kUnavailable), "the environment has ended", 0});
+    }
+  }
+
   void OnInitGone(const std::string& id) {
+    FailCalls(id);
     const auto it = scopes_io_.find(id);
     if (it == scopes_io_.end()) return;
     it->second->channel.reset();
@@ -351,11 +472,26 @@ class LocalEngineImpl : public LocalEngine {
   void OnReleased(const ReleaseReply& reply) {
     Receipt receipt = reply.receipt;
     if (const auto it = scopes_io_.find(reply.scope); it != scopes_io_.end()) {
-      receipt.ports = it->second->ports;
-      MutexLock lock(mutex_);
-      for (const auto& [name, node] : it->second->nodes) receipt.processes += node.prepared && !node.ended;
-      scopes_.erase(reply.scope);
-      scopes_io_.erase(it);
+      const std::shared_ptr<Scope> scope = it->second;
+      std::vector<EngineEvent> ends;
+      {
+        MutexLock lock(mutex_);
+        receipt.ports = static_cast<int>(scope->addresses.size());
+        for (const auto& [name, node] : scope->nodes) {
+          if (!node.prepared || node.ended) continue;
+          receipt.processes += node.running;
+          EngineEvent& end = ends.emplace_back();
+          end.kind = EngineEvent::Kind::kExited;
+          end.node = NodeRef{reply.scope, name, node.attempt};
+          end.when = MonotonicNow();
+          end.signal = node.running ? SIGKILL : 0;
+          end.stopped = true;
+        }
+        scopes_.erase(reply.scope);
+        scopes_io_.erase(it);
+      }
+      FailCalls(reply.scope);
+      for (const EngineEvent& end : ends) sink_->OnEngineEvent(end);
     }
     EmitScope(reply.scope, EngineEvent::Kind::kScopeReleased, Cause(), receipt);
     EmitScope(reply.scope, EngineEvent::Kind::kScopeGone);
@@ -372,6 +508,12 @@ class LocalEngineImpl : public LocalEngine {
   // The I/O thread's.
   std::map<std::string, std::shared_ptr<Scope>> scopes_io_;
   std::unique_ptr<Channel> launcher_;
+  struct PendingCall {
+    std::string scope;
+    std::function<void(absl::Status, int exit_code)> done;
+  };
+  std::map<uint64_t, PendingCall> calls_;
+  std::atomic<uint64_t> last_call_{0};
   IoThread io_;  // Last: its thread uses all of the above.
 };
 
@@ -416,6 +558,7 @@ absl::StatusOr<std::vector<FoundScope>> LocalEngineImpl::Recover() {
       io_.Run([&] {
         result.addresses = scope->snapshot.addresses;
         MutexLock lock(mutex_);
+        scope->addresses = scope->snapshot.addresses;
         for (const NodeSnapshot& node : scope->snapshot.nodes) {
           FoundScope::Node& n = result.nodes.emplace_back();
           n.node = node.node;
@@ -431,7 +574,7 @@ absl::StatusOr<std::vector<FoundScope>> LocalEngineImpl::Recover() {
               n.signal = event.signal;
             }
           }
-          scope->nodes[node.node] = NodeRecord{node.attempt, true, n.exited};
+          scope->nodes[node.node] = NodeRecord{node.attempt, true, n.running, n.exited};
         }
       });
     }
@@ -446,6 +589,86 @@ absl::StatusOr<std::vector<FoundScope>> LocalEngineImpl::Recover() {
     });
   }
   return found;
+}
+
+absl::StatusOr<std::unique_ptr<Stream>> LocalEngineImpl::Exec(const ExecRequest& request, Stream::Callbacks callbacks) {
+  if (request.argv.empty()) return absl::InvalidArgumentError("a command is needed");
+  MutexLock lock(mutex_);
+  MAYFLY_ASSIGN_OR_RETURN(const std::shared_ptr<Scope> scope, FindRunning(request.node));
+  auto theirs = std::make_shared<std::vector<UniqueFd>>();
+  MAYFLY_ASSIGN_OR_RETURN(FdStreamOptions options,
+                          request.terminal ? OpenTerminalFor(request, theirs.get()) : OpenPipes(theirs.get()));
+  const uint64_t id = ++last_call_;
+  options.on_abandoned = [this, scope, id, node = request.node.node] {
+    if (calls_.erase(id) > 0 && scope->channel != nullptr) scope->channel->Send(KillCommand{id, node});
+  };
+  StartedStream started = Attach(std::move(options), std::move(callbacks));
+  Call(
+      scope, id,
+      [request, id, theirs](Scope& s) {
+        s.channel->Send(ExecCommand{id, request.node.node, request.argv, request.terminal}, std::move(*theirs));
+      },
+      started.finish);
+  return std::move(started.stream);
+}
+
+absl::StatusOr<std::unique_ptr<Stream>> LocalEngineImpl::Connect(const NodeRef& ref, int port,
+                                                                 Stream::Callbacks callbacks) {
+  MutexLock lock(mutex_);
+  MAYFLY_ASSIGN_OR_RETURN(const std::shared_ptr<Scope> scope, FindRunning(ref));
+  MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+  const uint64_t id = ++last_call_;
+  FdStreamOptions options;
+  options.kind = FdStreamOptions::Kind::kSocket;
+  options.output = pair.first.Release();
+  options.on_abandoned = [this, id] { calls_.erase(id); };
+  StartedStream started = Attach(std::move(options), std::move(callbacks));
+  Call(
+      scope, id,
+      [id, ref, port, theirs = std::make_shared<UniqueFd>(std::move(pair.second))](Scope& s) {
+        std::vector<UniqueFd> fds;
+        fds.push_back(std::move(*theirs));
+        s.channel->Send(ConnectRequest{id, ref.node, port}, std::move(fds));
+      },
+      started.finish);
+  return std::move(started.stream);
+}
+
+void LocalEngineImpl::Collect(const NodeRef& ref, std::vector<std::string> paths, std::string destination,
+                              int64_t max_bytes, std::function<void(absl::Status)> done) {
+  const auto scope = [&] {
+    MutexLock lock(mutex_);
+    return FindScope(ref.scope);
+  }();
+  if (!scope.ok()) return done(scope.status());
+  int pipe_fds[2];
+  if (pipe2(pipe_fds, O_CLOEXEC) != 0) return done(ErrnoStatus(errno, "pipe"));
+  if (const absl::Status made = MakeDirs(destination, 0755); !made.ok()) return done(made);
+  const auto receiver = std::make_shared<FileReceiver>(destination, max_bytes);
+  const auto failure = std::make_shared<absl::Status>();
+  // Holds the stream until its own end.
+  const auto holder = std::make_shared<std::unique_ptr<Stream>>();
+  Stream::Callbacks callbacks;
+  callbacks.on_data = [receiver, failure](const std::string& bytes, bool) {
+    if (failure->ok()) *failure = receiver->Feed(bytes);
+  };
+  callbacks.on_close = [this, failure, done, holder](absl::Status status, int) {
+    io_.Post([holder] { holder->reset(); });
+    done(failure->ok() ? status : *failure);
+  };
+  FdStreamOptions options;
+  options.output = pipe_fds[0];
+  StartedStream started = Attach(std::move(options), std::move(callbacks));
+  *holder = std::move(started.stream);
+  const uint64_t id = ++last_call_;
+  Call(
+      *scope, id,
+      [id, ref, paths, max_bytes, theirs = std::make_shared<UniqueFd>(pipe_fds[1])](Scope& s) {
+        std::vector<UniqueFd> fds;
+        fds.push_back(std::move(*theirs));
+        s.channel->Send(CollectRequest{id, ref.node, paths, max_bytes}, std::move(fds));
+      },
+      started.finish);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The local engine: environments as processes of this host, without a cluster, a daemon or root. See docs/architecture.md
-// for its processes; this class is the server's side of it and holds no privilege of its own.
+// The local engine: environments as processes of this host, without a cluster, a daemon or root. See
+// docs/architecture.md for its processes; this class is the server's side of it and holds no privilege of its own.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_LOCAL_ENGINE_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_LOCAL_ENGINE_H_
 

@@ -1,6 +1,6 @@
-// What server, launcher, inits and shims say to each other. All of them are forks of one program, so there is one version
-// of this file in a live system but for one case: a server may adopt an init of an earlier build. kProtocol is in every
-// scope's descriptor, and a scope of another protocol is destroyed through its pid instead of being adopted.
+// What server, launcher, inits and shims say to each other. All of them are forks of one program, so there is one
+// version of this file in a live system but for one case: a server may adopt an init of an earlier build. kProtocol is
+// in every scope's descriptor, and a scope of another protocol is destroyed through its pid instead of being adopted.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_MESSAGES_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_MESSAGES_H_
 
@@ -19,6 +19,7 @@
 namespace mayfly::local {
 
 constexpr int kProtocol = 1;
+constexpr char kNotifySocket[] = "/run/mayfly/notify";  // Inside.
 
 // ---- Values of the contracts. --------------------------------------------------------------------------------------
 template <class V>
@@ -76,7 +77,7 @@ void VisitValue(V& v, Capabilities& c) {
     c.cpu_limits, c.disk_limits, c.start_slots, c.checks);
 }
 
-#define MAYFLY_MESSAGE(number, ...)          \
+#define MAYFLY_MESSAGE(number, ...)         \
   static constexpr uint16_t kType = number; \
   template <class V>                        \
   void Visit(V& v) {                        \
@@ -89,7 +90,7 @@ struct TakeRequest {  // Gives the scope a shell; TakeReply.
   int slots = 0;
   MAYFLY_MESSAGE(1, scope, environment, owner, source_root, slots)
 };
-struct TakeReply {  // Carries a detached mount of the source folder where the launcher can make one.
+struct TakeReply {           // Carries a detached mount of the source folder where the launcher can make one.
   std::string scope, error;  // `error` is empty on success; then control.sock is being listened on.
   uint32_t host_id = 0;      // The uid and gid that everything inside has outside.
   bool warm = false;
@@ -207,6 +208,11 @@ struct NodeEvent {
   EngineEvent event;
   MAYFLY_MESSAGE(50, event)
 };
+struct KillCommand {  // Of an ExecCommand; its CallDone follows.
+  uint64_t id = 0;
+  std::string node;
+  MAYFLY_MESSAGE(52, id, node)
+};
 struct EgressGate {  // Carries the link to the process outside.
   MAYFLY_MESSAGE(51)
 };
@@ -225,7 +231,7 @@ struct ShimSetup {  // Carries stdout and stderr of the node. ShimReady or ShimF
   ProcessSpec process;
   MAYFLY_MESSAGE(61, node, host_name, source, wipe_source, limit_data, limit_processes, notify, process)
 };
-struct ShimReady {
+struct ShimReady {  // Carries the node's notify socket when its probe wants one.
   MAYFLY_MESSAGE(62)
 };
 struct ShimFailed {  // Of setup or start.

@@ -19,7 +19,9 @@ constexpr size_t kSendChunk = 32768;  // Below the kernel's default socket buffe
 
 }  // namespace
 
-void NetlinkBatch::Pad() { out_.resize((out_.size() + 3) & ~size_t{3}); }
+void NetlinkBatch::Pad() {
+  out_.resize((out_.size() + 3) & ~size_t{3});
+}
 
 void NetlinkBatch::Finish() {
   if (count_ == 0) return;
@@ -52,7 +54,9 @@ void NetlinkBatch::AttrU32(uint16_t type, uint32_t value) {
   Attr(type, absl::string_view(reinterpret_cast<const char*>(&value), sizeof(value)));
 }
 
-void NetlinkBatch::AttrString(uint16_t type, absl::string_view value) { Attr(type, absl::StrCat(value, absl::string_view("\0", 1))); }
+void NetlinkBatch::AttrString(uint16_t type, absl::string_view value) {
+  Attr(type, absl::StrCat(value, absl::string_view("\0", 1)));
+}
 
 size_t NetlinkBatch::BeginNest(uint16_t type) {
   const size_t handle = out_.size();
@@ -72,7 +76,8 @@ absl::StatusOr<NetlinkSocket> NetlinkSocket::Open(int protocol, uint32_t groups)
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = groups;
-  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return ErrnoStatus(errno, "netlink bind");
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
+    return ErrnoStatus(errno, "netlink bind");
   return NetlinkSocket(std::move(fd));
 }
 
@@ -102,11 +107,13 @@ absl::Status NetlinkSocket::Execute(NetlinkBatch batch) {
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return ErrnoStatus(errno, "netlink receive");
       int left = static_cast<int>(n);
-      for (nlmsghdr* m = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(m, static_cast<unsigned>(left)); m = NLMSG_NEXT(m, left)) {
+      for (nlmsghdr* m = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(m, static_cast<unsigned>(left));
+           m = NLMSG_NEXT(m, left)) {
         if (m->nlmsg_type != NLMSG_ERROR) continue;
         --expected;
         const int error = static_cast<const nlmsgerr*>(NLMSG_DATA(m))->error;
-        if (error != 0 && first_error.ok()) first_error = ErrnoStatus(-error, absl::StrCat("netlink request ", m->nlmsg_seq));
+        if (error != 0 && first_error.ok())
+          first_error = ErrnoStatus(-error, absl::StrCat("netlink request ", m->nlmsg_seq));
       }
     }
   }
@@ -122,7 +129,8 @@ absl::Status NetlinkSocket::Dump(NetlinkBatch request, const std::function<void(
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoStatus(errno, "netlink receive");
     int left = static_cast<int>(n);
-    for (nlmsghdr* m = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(m, static_cast<unsigned>(left)); m = NLMSG_NEXT(m, left)) {
+    for (nlmsghdr* m = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(m, static_cast<unsigned>(left));
+         m = NLMSG_NEXT(m, left)) {
       if (m->nlmsg_type == NLMSG_DONE) return absl::OkStatus();
       if (m->nlmsg_type == NLMSG_ERROR) {
         const int error = static_cast<const nlmsgerr*>(NLMSG_DATA(m))->error;
@@ -139,7 +147,8 @@ absl::Status NetlinkSocket::Receive(const std::function<void(uint16_t, absl::str
   // ENOBUFS: so much happened that some of it was dropped, which is news, too.
   if (n < 0) return errno == EINTR || errno == ENOBUFS ? absl::OkStatus() : ErrnoStatus(errno, "netlink receive");
   int left = static_cast<int>(n);
-  for (nlmsghdr* m = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(m, static_cast<unsigned>(left)); m = NLMSG_NEXT(m, left)) {
+  for (nlmsghdr* m = reinterpret_cast<nlmsghdr*>(buffer); NLMSG_OK(m, static_cast<unsigned>(left));
+       m = NLMSG_NEXT(m, left)) {
     fn(m->nlmsg_type, absl::string_view(static_cast<const char*>(NLMSG_DATA(m)), m->nlmsg_len - NLMSG_HDRLEN));
   }
   return absl::OkStatus();

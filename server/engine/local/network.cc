@@ -73,7 +73,6 @@ absl::Status MakeHub(NetlinkSocket& route) {
   const size_t info = batch.BeginNest(IFLA_LINKINFO);
   batch.AttrString(IFLA_INFO_KIND, "bridge");
   batch.EndNest(info);
-  SetUp(batch, kBridgeIndex);
   AddAddress(batch, kBridgeIndex, HubAddress(), kPrefix);
   SetUp(batch, kLoopbackIndex);
   return route.Execute(std::move(batch));
@@ -102,16 +101,16 @@ void AddPair(NetlinkBatch& batch, int slot, int slot_fd) {
   batch.EndNest(info);
 }
 
-// Reads a dump of links; the operational state of eth0 (or of the bridge's last port) tells whether frames pass.
-absl::StatusOr<bool> AllLinksUp(NetlinkSocket& route) {
+// Reads a dump of links: the operational state of each veth end tells whether frames pass.
+absl::StatusOr<bool> VethsUp(NetlinkSocket& route, bool hub) {
   NetlinkBatch request;
   request.Begin(RTM_GETLINK, NLM_F_DUMP, ifinfomsg{});
   bool up = true;
-  MAYFLY_RETURN_IF_ERROR(route.Dump(std::move(request), [&up](uint16_t type, absl::string_view body) {
+  MAYFLY_RETURN_IF_ERROR(route.Dump(std::move(request), [&up, hub](uint16_t type, absl::string_view body) {
     if (type != RTM_NEWLINK || body.size() < sizeof(ifinfomsg)) return;
     ifinfomsg link;
     std::memcpy(&link, body.data(), sizeof(link));
-    if (link.ifi_index == kLoopbackIndex) return;
+    if (link.ifi_index == kLoopbackIndex || (hub && link.ifi_index == kBridgeIndex)) return;
     int left = static_cast<int>(body.size() - NLMSG_ALIGN(sizeof(link)));
     const char* attrs = body.data() + NLMSG_ALIGN(sizeof(link));
     for (const rtattr* a = reinterpret_cast<const rtattr*>(attrs); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
@@ -122,20 +121,35 @@ absl::StatusOr<bool> AllLinksUp(NetlinkSocket& route) {
   return up;
 }
 
-// `events` must have been opened before the links were set up, so that no change is missed.
-absl::Status AwaitLinks(NetlinkSocket& route, NetlinkSocket& events) {
+// In the calling process's network.
+absl::Status AwaitVeths(bool hub) {
+  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
+  MAYFLY_ASSIGN_OR_RETURN(bool up, VethsUp(route, hub));
+  if (up) return absl::OkStatus();
+  // Opened before the next look, so that no change is missed.
+  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket events, NetlinkSocket::Open(NETLINK_ROUTE, RTMGRP_LINK));
   for (;;) {
-    MAYFLY_ASSIGN_OR_RETURN(const bool up, AllLinksUp(route));
+    MAYFLY_ASSIGN_OR_RETURN(up, VethsUp(route, hub));
     if (up) return absl::OkStatus();
     MAYFLY_RETURN_IF_ERROR(events.Receive([](uint16_t, absl::string_view) {}));
   }
 }
 
+absl::Status Enter(const UniqueFd& network) {
+  return setns(network.get(), CLONE_NEWNET) == 0 ? absl::OkStatus() : ErrnoStatus(errno, "setns");
+}
+
 }  // namespace
 
-uint32_t HubAddress() { return htonl(kNet + 1); }
-uint32_t SlotAddress(int slot) { return htonl(kNet + 256 * (1 + slot / 250) + 1 + slot % 250); }
-uint32_t EgressAddress(int index) { return htonl(kNet + 256 * 200 + 1 + static_cast<uint32_t>(index)); }
+uint32_t HubAddress() {
+  return htonl(kNet + 1);
+}
+uint32_t SlotAddress(int slot) {
+  return htonl(kNet + 256 * (1 + slot / 250) + 1 + slot % 250);
+}
+uint32_t EgressAddress(int index) {
+  return htonl(kNet + 256 * 200 + 1 + static_cast<uint32_t>(index));
+}
 
 std::string FormatAddress(uint32_t address) {
   char text[INET_ADDRSTRLEN];
@@ -149,7 +163,6 @@ absl::StatusOr<Networks> MakeNetworks(int slots) {
   MAYFLY_ASSIGN_OR_RETURN(networks.hub, CurrentNetwork());
   MAYFLY_RETURN_IF_ERROR(TuneCurrentNetwork());
   MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket hub, NetlinkSocket::Open(NETLINK_ROUTE));
-  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket hub_events, NetlinkSocket::Open(NETLINK_ROUTE, RTMGRP_LINK));
   MAYFLY_RETURN_IF_ERROR(Annotate(MakeHub(hub), "bridge"));
 
   std::vector<NetlinkSocket> routes;
@@ -171,7 +184,17 @@ absl::StatusOr<Networks> MakeNetworks(int slots) {
     SetUp(batch, kEthIndex);
     MAYFLY_RETURN_IF_ERROR(Annotate(routes[i].Execute(std::move(batch)), absl::StrCat("slot ", i)));
   }
-  if (slots > 0) MAYFLY_RETURN_IF_ERROR(AwaitLinks(hub, hub_events));
+  for (const UniqueFd& slot : networks.slots) {
+    MAYFLY_RETURN_IF_ERROR(Enter(slot));
+    MAYFLY_RETURN_IF_ERROR(AwaitVeths(/*hub=*/false));
+  }
+  MAYFLY_RETURN_IF_ERROR(Enter(networks.hub));
+  MAYFLY_RETURN_IF_ERROR(AwaitVeths(/*hub=*/true));
+  // Last: a bridge that is set up before its ports work gets its carrier from a timer of the kernel, up to a second
+  // late.
+  NetlinkBatch bridge_up;
+  SetUp(bridge_up, kBridgeIndex);
+  MAYFLY_RETURN_IF_ERROR(hub.Execute(std::move(bridge_up)));
   return networks;
 }
 
@@ -201,7 +224,8 @@ absl::Status ProveClean(bool hub) {
   MAYFLY_ASSIGN_OR_RETURN(const int links, CountDump(route, RTM_GETLINK, AF_UNSPEC));
   MAYFLY_ASSIGN_OR_RETURN(const int addresses, CountDump(route, RTM_GETADDR, AF_INET));
   if (links != 2 || addresses != 2) {
-    return absl::FailedPreconditionError(absl::StrCat("has ", links, " links and ", addresses, " addresses, not 2 and 2"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("has ", links, " links and ", addresses, " addresses, not 2 and 2"));
   }
   return absl::OkStatus();
 }

@@ -19,21 +19,21 @@ namespace mayfly::local {
 constexpr int kMaxSlots = 1000;  // Ports of one bridge, less the hub's own.
 
 // Network order, as sockaddr_in wants it.
-uint32_t HubAddress();               // 10.77.0.1
-uint32_t SlotAddress(int slot);      // 10.77.1.1 on; slots count from 0
-uint32_t EgressAddress(int index);   // 10.77.200.1 on: where names outside the environment resolve to
+uint32_t HubAddress();              // 10.77.0.1
+uint32_t SlotAddress(int slot);     // 10.77.1.1 on; slots count from 0
+uint32_t EgressAddress(int index);  // 10.77.200.1 on: where names outside the environment resolve to
 std::string FormatAddress(uint32_t address);
 
 // Descriptors that keep the namespaces alive.
 struct Networks {
-  UniqueFd user;                 // The user namespace that owns all of them.
+  UniqueFd user;  // The user namespace that owns all of them.
   UniqueFd hub;
   std::vector<UniqueFd> slots;
 };
 
 // Makes networks for `slots` slots in the calling process's user namespace and waits until all of them carry traffic.
-// The caller must be alone in a new user and network namespace, mapped, with all capabilities there; afterwards it is in
-// the last slot's network. For a child process made for the purpose.
+// The caller must be alone in a new user and network namespace, mapped, with all capabilities there; afterwards it is
+// in the hub. For a child process made for the purpose.
 absl::StatusOr<Networks> MakeNetworks(int slots);
 
 // Proves that a network is as MakeNetworks left it: no socket of any kind, and no link, address or route but ours.

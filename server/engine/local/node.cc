@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
 #include "server/engine/local/exec_child.h"
@@ -18,7 +18,6 @@
 namespace mayfly::local {
 namespace {
 
-constexpr size_t kTailBytes = 4096;
 constexpr size_t kEvidenceLines = 10;
 
 }  // namespace
@@ -77,6 +76,7 @@ void Node::Prepare(int attempt, ProcessSpec process, int source) {
   setup.notify = process_.probe.kind == Probe::Kind::kNotify;
   setup.process = process_;
   setup.process.variables = WithDefaultVariables(process_.variables);
+  if (setup.notify) setup.process.variables["NOTIFY_SOCKET"] = kNotifySocket;
   slot_->shim->Send(setup, std::move(fds));
 }
 
@@ -88,46 +88,34 @@ void Node::FailPreparation(int attempt, Cause cause) {
 
 absl::Status Node::CaptureOutput(std::vector<UniqueFd>* child_ends) {
   FinishOutput();
-  log_ = host_->OpenLog(name_);
-  for (int i = 0; i < 2; ++i) {
+  tail_.clear();
+  int ends[2];
+  for (int& end : ends) {
     int pipe_fds[2];
     if (pipe2(pipe_fds, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-    output_[i] = UniqueFd(pipe_fds[0]);
+    end = pipe_fds[0];
     child_ends->emplace_back(pipe_fds[1]);
-    fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
-    MAYFLY_RETURN_IF_ERROR(host_->reactor()->Add(pipe_fds[0], EPOLLIN, [this, i](uint32_t) { ReadOutput(i); }));
   }
+  LogWriter::Options options;
+  options.dir_fd = host_->log_folder();
+  options.node = name_;
+  options.on_line = [this](absl::string_view line, bool) {
+    if (prober_ != nullptr) prober_->OnLogLine(line);
+  };
+  MAYFLY_ASSIGN_OR_RETURN(output_, LogWriter::Create(*host_->reactor(), std::move(options), ends[0], ends[1]));
   return absl::OkStatus();
 }
 
-void Node::ReadOutput(int stream) {
-  char buffer[65536];
-  for (;;) {
-    const ssize_t n = read(output_[stream].get(), buffer, sizeof(buffer));
-    if (n < 0 && errno == EAGAIN) return;
-    if (n <= 0) {
-      host_->reactor()->Remove(output_[stream].get());
-      output_[stream].Reset();
-      return;
-    }
-    if (log_.valid() && write(log_.get(), buffer, n) < 0) errno = 0;
-    tail_.append(buffer, n);
-    if (tail_.size() > 2 * kTailBytes) tail_.erase(0, tail_.size() - kTailBytes);
-  }
-}
-
 void Node::FinishOutput() {
-  for (int i = 0; i < 2; ++i) {
-    if (output_[i].valid()) ReadOutput(i);
-    if (!output_[i].valid()) continue;
-    host_->reactor()->Remove(output_[i].get());
-    output_[i].Reset();
-  }
-  log_.Reset();
+  if (output_ == nullptr) return;
+  output_->Drain();
+  tail_ = output_->Tail(kEvidenceLines);
+  output_.reset();
 }
 
-void Node::OnReady() {
+void Node::OnReady(UniqueFd notify) {
   if (state_ != State::kPreparing) return;
+  notify_ = std::move(notify);
   state_ = State::kPrepared;
   host_->Emit(NewEvent(EngineEvent::Kind::kPrepared), UniqueFd());
 }
@@ -229,7 +217,8 @@ Cause Node::Diagnose(const ShimExited& exited) const {
   Cause cause;
   if (one_shot_ && exited.exit_code == 0 && exited.signal == 0) return cause;
   cause.node = name_;
-  const std::string ending = exited.signal != 0 ? absl::StrCat("was ended by signal ", exited.signal, " (SIG", sigabbrev_np(exited.signal), ")")
+  const std::string ending = exited.signal != 0 ? absl::StrCat("was ended by signal ", exited.signal, " (SIG",
+                                                               sigabbrev_np(exited.signal), ")")
                                                 : absl::StrCat("exited with code ", exited.exit_code);
   const std::string after = absl::StrCat(" after ", HumanDuration(exited.when - started_at_));
   const int64_t limit = process_.resources.memory_bytes;
@@ -239,35 +228,65 @@ Cause Node::Diagnose(const ShimExited& exited) const {
   } else if (limit > 0 && !host_->memory_limits() && exited.usage.peak_memory_bytes > limit / 10 * 8) {
     cause.code = CauseCode::kOutOfMemory;
     cause.inferred = true;
-    cause.message = absl::StrCat("used ", HumanSize(exited.usage.peak_memory_bytes), " of ", HumanSize(limit), " of memory and ", ending, after);
+    cause.message = absl::StrCat("used ", HumanSize(exited.usage.peak_memory_bytes), " of ", HumanSize(limit),
+                                 " of memory and ", ending, after);
   } else if (exited.disk_full) {
     cause.code = CauseCode::kDiskFull;
     cause.message = absl::StrCat("filled its writable layer and ", ending, after);
   } else if (slot_->cgroup.RefusedForks() > 0) {
     cause.code = CauseCode::kTooManyProcesses;
-    cause.message = absl::StrCat("reached its limit of ", process_.resources.processes, " processes and ", ending, after);
+    cause.message =
+        absl::StrCat("reached its limit of ", process_.resources.processes, " processes and ", ending, after);
   } else {
     cause.code = exited.signal != 0 ? CauseCode::kSignaled : one_shot_ ? CauseCode::kJobFailed : CauseCode::kExited;
     cause.message = ending + after;
   }
-  std::vector<std::string> lines = absl::StrSplit(tail_, '\n', absl::SkipWhitespace());
-  const size_t skip = lines.size() > kEvidenceLines ? lines.size() - kEvidenceLines : 0;
-  cause.evidence.assign(lines.begin() + skip, lines.end());
+  cause.evidence = tail_;
   return cause;
 }
 
 void Node::BeginProbing() {
-  if (process_.probe.kind == Probe::Kind::kNone) return BecomeReady();
-  probe_pause_ = absl::Microseconds(500);
-  ProbeOnce();
+  ProberOptions options;
+  options.probe = process_.probe;
+  options.address = FormatAddress(SlotAddress(slot_->index));
+  options.diag = slot_->diag.get();
+  options.budget = host_->probe_budget();
+  options.run_command = [this](const std::vector<std::string>& argv, std::function<void(int, std::string)> done) {
+    host_->RunInside(*slot_, argv, std::move(done));
+  };
+  prober_ = std::make_unique<Prober>(
+      *host_->reactor(), std::move(options),
+      Prober::Callbacks{[this] { BecomeReady(); }, [this](const ProbeFailure& failure) { OnProbeFailing(failure); }});
+  prober_->Start();
+  // A quick service has spoken before its start was told.
+  if (process_.probe.kind == Probe::Kind::kLog && output_ != nullptr) {
+    for (const std::string& line : output_->Tail()) {
+      if (prober_ != nullptr) prober_->OnLogLine(line);
+    }
+  }
+  if (notify_.valid()) {
+    host_->reactor()->Add(notify_.get(), EPOLLIN, [this](uint32_t) { ReadNotify(); }).IgnoreError();
+  }
 }
 
-void Node::ProbeOnce() {
-  probe_timer_ = 0;
-  const auto listening = slot_->diag->IsListening(FormatAddress(SlotAddress(slot_->index)), process_.probe.port);
-  if (listening.ok() && *listening) return BecomeReady();
-  probe_pause_ = std::min(probe_pause_ * 1.2, absl::Milliseconds(20));
-  probe_timer_ = host_->reactor()->AddTimer(probe_pause_, [this] { ProbeOnce(); });
+void Node::ReadNotify() {
+  char datagram[4096];
+  const ssize_t n = recv(notify_.get(), datagram, sizeof(datagram), MSG_DONTWAIT);
+  if (n > 0 && prober_ != nullptr) prober_->OnNotify(absl::string_view(datagram, n));
+}
+
+void Node::OnProbeFailing(const ProbeFailure& failure) {
+  EngineEvent event = NewEvent(EngineEvent::Kind::kProbe);
+  event.message = failure.message;
+  event.cause.code = failure.code;
+  event.cause.node = name_;
+  event.cause.message = failure.message;
+  event.cause.hint = failure.hint;
+  event.cause.evidence = failure.evidence;
+  if (output_ != nullptr) {
+    for (std::string& line : output_->Tail(kEvidenceLines)) event.cause.evidence.push_back(std::move(line));
+  }
+  host_->Emit(event, UniqueFd());
 }
 
 void Node::BecomeReady() {
@@ -277,6 +296,10 @@ void Node::BecomeReady() {
   host_->Emit(NewEvent(EngineEvent::Kind::kReady), UniqueFd());
 }
 
-void Node::EndProbing() { host_->reactor()->CancelTimer(probe_timer_); }
+void Node::EndProbing() {
+  prober_.reset();
+  if (notify_.valid()) host_->reactor()->Remove(notify_.get());
+  notify_.Reset();
+}
 
 }  // namespace mayfly::local

@@ -12,7 +12,10 @@
 #include "mayfly/spec/process.h"
 #include "server/engine/local/cgroup.h"
 #include "server/engine/local/channel.h"
+#include "server/engine/local/log_writer.h"
 #include "server/engine/local/messages.h"
+#include "server/engine/local/probe.h"
+#include "server/engine/local/probe_budget.h"
 #include "server/engine/local/reactor.h"
 #include "server/engine/local/sock_diag.h"
 
@@ -24,7 +27,7 @@ struct Slot {
   UniqueFd network;
   SlotCgroup cgroup;
   pid_t shim_pid = 0;
-  std::unique_ptr<Channel> shim;  // Null when it has died.
+  std::unique_ptr<Channel> shim;   // Null when it has died.
   std::unique_ptr<SockDiag> diag;  // Of the slot's network.
   bool used = false;
 };
@@ -36,8 +39,12 @@ class NodeHost {
   virtual Reactor* reactor() = 0;
   // Remembers it for this attempt and tells the server, if one listens. `pidfd` may be invalid.
   virtual void Emit(const EngineEvent& event, UniqueFd pidfd) = 0;
-  // A log file of the scope, opened for appending; invalid when there is no log folder.
-  virtual UniqueFd OpenLog(const std::string& node) = 0;
+  // The scope's log folder; -1 without one.
+  virtual int log_folder() const = 0;
+  virtual ProbeBudget* probe_budget() = 0;
+  // Runs a command beside the slot's node; as RunCommand of probe.h.
+  virtual void RunInside(Slot& slot, const std::vector<std::string>& argv,
+                         std::function<void(int exit_code, std::string output_tail)> done) = 0;
   virtual const std::string& scope() const = 0;
   virtual bool memory_limits() const = 0;
   virtual bool process_limits() const = 0;
@@ -64,7 +71,7 @@ class Node {
   void Stop();
 
   // From the slot's shim.
-  void OnReady();
+  void OnReady(UniqueFd notify);
   void OnFailed(Cause cause);
   void OnStarted(absl::Duration when, UniqueFd pidfd);
   void OnExited(const ShimExited& exited);
@@ -74,11 +81,11 @@ class Node {
   EngineEvent NewEvent(EngineEvent::Kind kind) const;
   void RepeatLast();
   void BeginProbing();
-  void ProbeOnce();
+  void ReadNotify();
+  void OnProbeFailing(const ProbeFailure& failure);
   void BecomeReady();
   void EndProbing();
   absl::Status CaptureOutput(std::vector<UniqueFd>* child_ends);
-  void ReadOutput(int stream);
   void FinishOutput();
   Cause Diagnose(const ShimExited& exited) const;
 
@@ -91,10 +98,11 @@ class Node {
   ProcessSpec process_;
   std::vector<EngineEvent> events_;  // Of this attempt.
   absl::Duration started_at_;
-  Reactor::TimerId grace_timer_ = 0, probe_timer_ = 0;
-  absl::Duration probe_pause_;
-  UniqueFd output_[2], log_;
-  std::string tail_;
+  Reactor::TimerId grace_timer_ = 0;
+  std::unique_ptr<Prober> prober_;
+  UniqueFd notify_;
+  std::unique_ptr<LogWriter> output_;
+  std::vector<std::string> tail_;  // Of the attempt that has ended.
 };
 
 }  // namespace mayfly::local

@@ -28,7 +28,8 @@ namespace {
 
 absl::Status WriteIdMaps(pid_t pid, uint32_t inside, uint32_t outside_user, uint32_t outside_group) {
   const std::string folder = absl::StrCat("/proc/", pid);
-  // Without this an ordinary user may not map a group; it also keeps a service from shedding groups that deny it things.
+  // Without this an ordinary user may not map a group; it also keeps a service from shedding groups that deny it
+  // things.
   MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, folder + "/setgroups", "deny"));
   MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, folder + "/uid_map", absl::StrCat(inside, " ", outside_user, " 1")));
   return WriteKernelFile(AT_FDCWD, folder + "/gid_map", absl::StrCat(inside, " ", outside_group, " 1"));
@@ -111,7 +112,8 @@ absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group,
   return config;
 }
 
-[[noreturn]] void StartShellInChild(const Plot& plot, const std::string& group, const ShellParts& parts, UniqueFd channel) {
+[[noreturn]] void StartShellInChild(const Plot& plot, const std::string& group, const ShellParts& parts,
+                                    UniqueFd channel) {
   std::vector<int> keep = {plot.networks.user.get(), plot.networks.hub.get(), channel.get()};
   for (const UniqueFd& slot : plot.networks.slots) keep.push_back(slot.get());
   CloseAllExcept(std::move(keep));

@@ -22,7 +22,7 @@ struct Plot {
   uint32_t host_group = 0;
   Networks networks;
   int slots = 0;
-  std::string owner;     // Of the scope that used it last; empty: fresh.
+  std::string owner;  // Of the scope that used it last; empty: fresh.
   bool used = false;
 };
 

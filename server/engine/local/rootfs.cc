@@ -29,7 +29,8 @@ constexpr char kEmpty[] = "/sys/empty";
 
 absl::Status Mount(const char* source, const std::string& target, const char* type, unsigned long flags,
                    const std::string& options = "") {
-  if (mount(source, target.c_str(), type, flags, options.empty() ? nullptr : options.c_str()) == 0) return absl::OkStatus();
+  if (mount(source, target.c_str(), type, flags, options.empty() ? nullptr : options.c_str()) == 0)
+    return absl::OkStatus();
   return ErrnoStatus(errno, absl::StrCat("mount of ", type == nullptr ? source : type, " on ", target));
 }
 
@@ -57,9 +58,11 @@ absl::Status BindReadOnly(const std::string& from, const std::string& to) {
 }
 
 // `userxattr` keeps the layer's marks where an unprivileged user may write them.
-absl::Status MountOverlay(const std::string& lower, const std::string& upper, const std::string& work, const std::string& target) {
-  const std::string options = upper.empty() ? absl::StrCat("lowerdir=", lower, ",userxattr")
-                                            : absl::StrCat("lowerdir=", lower, ",upperdir=", upper, ",workdir=", work, ",userxattr");
+absl::Status MountOverlay(const std::string& lower, const std::string& upper, const std::string& work,
+                          const std::string& target) {
+  const std::string options =
+      upper.empty() ? absl::StrCat("lowerdir=", lower, ",userxattr")
+                    : absl::StrCat("lowerdir=", lower, ",upperdir=", upper, ",workdir=", work, ",userxattr");
   return Mount("overlay", target, "overlay", MS_NOSUID | MS_NODEV | (upper.empty() ? MS_RDONLY : 0), options);
 }
 
@@ -70,10 +73,11 @@ bool IsLeftOut(absl::string_view name) {
   return kLeftOut->count(std::string(name)) > 0;
 }
 
-// Program folders hold no sockets that anybody connects to; any other folder is shown through an overlay, which hides the
-// sockets in it (connecting through a read-only bind mount would reach the host's own).
+// Program folders hold no sockets that anybody connects to; any other folder is shown through an overlay, which hides
+// the sockets in it (connecting through a read-only bind mount would reach the host's own).
 bool IsProgramFolder(absl::string_view name) {
-  return name == "usr" || name == "bin" || name == "sbin" || absl::StartsWith(name, "lib") || name == "nix" || name == "gnu";
+  return name == "usr" || name == "bin" || name == "sbin" || absl::StartsWith(name, "lib") || name == "nix" ||
+         name == "gnu";
 }
 
 absl::Status MakeDevices(const std::string& dev) {
@@ -123,7 +127,8 @@ absl::Status MakeWritableFolder(const std::string& name, const std::string& root
     }
   }
   for (const char* file : {"passwd", "group", "nsswitch.conf", "resolv.conf"}) {
-    if (name == "etc") Mount(absl::StrCat("/sys/etc/", file).c_str(), absl::StrCat(target, "/", file), nullptr, MS_BIND).IgnoreError();
+    if (name == "etc")
+      Mount(absl::StrCat("/sys/etc/", file).c_str(), absl::StrCat(target, "/", file), nullptr, MS_BIND).IgnoreError();
   }
   return absl::OkStatus();
 }
@@ -150,7 +155,8 @@ absl::Status ShowHostFolder(const RootPlan::Folder& folder, const std::string& r
 std::string DiskOptions(int64_t disk_bytes) {
   const int64_t bytes = disk_bytes > 0 ? disk_bytes : kDefaultDiskBytes;
   // Room for our own folders even in the smallest layer.
-  return absl::StrCat("mode=755,size=", std::max<int64_t>(bytes, 65536), ",nr_inodes=", std::max<int64_t>(bytes / kBytesPerInode, 1024));
+  return absl::StrCat("mode=755,size=", std::max<int64_t>(bytes, 65536),
+                      ",nr_inodes=", std::max<int64_t>(bytes / kBytesPerInode, 1024));
 }
 
 // Opens below the service's tree; links cannot lead out of it.
@@ -242,14 +248,15 @@ absl::Status PrepareShared() {
   MAYFLY_RETURN_IF_ERROR(Mount("none", "/", nullptr, MS_REC | MS_SLAVE));
   // /sys exists everywhere and is of no use to an init; it is covered in this mount namespace only.
   MAYFLY_RETURN_IF_ERROR(Mount("tmpfs", "/sys", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m"));
-  for (const char* folder : {"/sys/share", "/sys/etc", "/sys/empty", "/sys/root"}) MAYFLY_RETURN_IF_ERROR(MakeFolder(folder, 0755));
+  for (const char* folder : {"/sys/share", "/sys/etc", "/sys/empty", "/sys/root"})
+    MAYFLY_RETURN_IF_ERROR(MakeFolder(folder, 0755));
   MAYFLY_RETURN_IF_ERROR(Mount(kSharedFolder, kSharedFolder, nullptr, MS_BIND));
   MAYFLY_RETURN_IF_ERROR(Mount("none", kSharedFolder, nullptr, MS_SHARED));
   MAYFLY_RETURN_IF_ERROR(WriteNew(kHostsFile, "127.0.0.1 localhost\n"));
   const std::string id = absl::StrCat(kInsideId);
-  MAYFLY_RETURN_IF_ERROR(WriteNew(
-      "/sys/etc/passwd", absl::StrCat("app:x:", id, ":", id, ":service:/home/app:/bin/sh\n",
-                                      "nobody:x:65534:65534:not yours:/nonexistent:/usr/sbin/nologin\n")));
+  MAYFLY_RETURN_IF_ERROR(
+      WriteNew("/sys/etc/passwd", absl::StrCat("app:x:", id, ":", id, ":service:/home/app:/bin/sh\n",
+                                               "nobody:x:65534:65534:not yours:/nonexistent:/usr/sbin/nologin\n")));
   MAYFLY_RETURN_IF_ERROR(WriteNew("/sys/etc/group", absl::StrCat("app:x:", id, ":\nnogroup:x:65534:\n")));
   MAYFLY_RETURN_IF_ERROR(WriteNew("/sys/etc/hosts", ""));
   MAYFLY_RETURN_IF_ERROR(WriteNew("/sys/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"));
@@ -277,8 +284,8 @@ absl::Status BuildRoot(const RootPlan& plan) {
   MAYFLY_RETURN_IF_ERROR(Mount("none", "/", nullptr, MS_REC | MS_SLAVE));
   const std::string root = kBuild;
   MAYFLY_RETURN_IF_ERROR(Mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, DiskOptions(0)));
-  for (const char* folder : {"/root", "/share", "/up", "/work", "/root/proc", "/root/sys", "/root/home", "/root/home/app",
-                             "/root/run", "/root/run/mayfly"}) {
+  for (const char* folder : {"/root", "/share", "/up", "/work", "/root/proc", "/root/sys", "/root/home",
+                             "/root/home/app", "/root/run", "/root/run/mayfly"}) {
     MAYFLY_RETURN_IF_ERROR(MakeFolder(root + folder, 0755));
   }
   MAYFLY_RETURN_IF_ERROR(MakeFolder(root + "/root/tmp", 01777));

@@ -1,10 +1,10 @@
-// The file tree that a service sees: the host's root without write access and without anybody's home, and a tmpfs of its
-// own for everything it writes.
+// The file tree that a service sees: the host's root without write access and without anybody's home, and a tmpfs of
+// its own for everything it writes.
 //
 // Three steps. The init prepares what all services of the environment share (PrepareShared). Each shim builds its tree
-// ahead (Build): its tmpfs becomes the root of its mount namespace, with the service's tree in /root, and the host's tree
-// is let go. When the node is known, Furnish adds the source folder and rendered files. Services are chrooted into /root;
-// whoever got out of that would find an empty tmpfs.
+// ahead (Build): its tmpfs becomes the root of its mount namespace, with the service's tree in /root, and the host's
+// tree is let go. When the node is known, Furnish adds the source folder and rendered files. Services are chrooted into
+// /root; whoever got out of that would find an empty tmpfs.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_ROOTFS_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_ROOTFS_H_
 
@@ -20,7 +20,7 @@
 
 namespace mayfly::local {
 
-constexpr int kInsideId = 1000;  // The one user and group inside.
+constexpr int kInsideId = 1000;                 // The one user and group inside.
 constexpr char kSharedFolder[] = "/sys/share";  // In the init's mount namespace; shims see it as /share.
 constexpr char kHostsFile[] = "/sys/share/hosts";
 
@@ -30,8 +30,8 @@ struct RootPlan {
     enum class Kind { kLink, kBind, kOverlay, kWritable } kind = Kind::kBind;
     std::string link;
   };
-  std::vector<Folder> folders;       // Top-level entries of the host that are shown.
-  std::vector<std::string> hidden;   // Covered by an empty folder where they would be visible: home, state folder.
+  std::vector<Folder> folders;      // Top-level entries of the host that are shown.
+  std::vector<std::string> hidden;  // Covered by an empty folder where they would be visible: home, state folder.
 };
 
 // Reads the host's root. `hidden` are absolute paths.

@@ -17,14 +17,67 @@ namespace mayfly::local {
 namespace {
 
 constexpr const char* kDenied[] = {
-    "mount", "umount", "umount2", "pivot_root", "chroot", "fsopen", "fsmount", "fsconfig", "fspick", "open_tree",
-    "move_mount", "mount_setattr", "setns", "unshare", "bpf", "kexec_load", "kexec_file_load", "init_module",
-    "finit_module", "delete_module", "create_module", "keyctl", "add_key", "request_key", "userfaultfd",
-    "perf_event_open", "reboot", "swapon", "swapoff", "open_by_handle_at", "name_to_handle_at", "acct", "quotactl",
-    "quotactl_fd", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname",
-    "syslog", "iopl", "ioperm", "lookup_dcookie", "nfsservctl", "vhangup", "fanotify_init", "io_uring_setup",
-    "io_uring_enter", "io_uring_register", "move_pages", "migrate_pages", "mbind", "set_mempolicy", "vm86", "vm86old",
-    "modify_ldt", "uselib", "ustat", "sysfs", "_sysctl",
+    "mount",
+    "umount",
+    "umount2",
+    "pivot_root",
+    "chroot",
+    "fsopen",
+    "fsmount",
+    "fsconfig",
+    "fspick",
+    "open_tree",
+    "move_mount",
+    "mount_setattr",
+    "setns",
+    "unshare",
+    "bpf",
+    "kexec_load",
+    "kexec_file_load",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "create_module",
+    "keyctl",
+    "add_key",
+    "request_key",
+    "userfaultfd",
+    "perf_event_open",
+    "reboot",
+    "swapon",
+    "swapoff",
+    "open_by_handle_at",
+    "name_to_handle_at",
+    "acct",
+    "quotactl",
+    "quotactl_fd",
+    "settimeofday",
+    "clock_settime",
+    "clock_adjtime",
+    "adjtimex",
+    "sethostname",
+    "setdomainname",
+    "syslog",
+    "iopl",
+    "ioperm",
+    "lookup_dcookie",
+    "nfsservctl",
+    "vhangup",
+    "fanotify_init",
+    "io_uring_setup",
+    "io_uring_enter",
+    "io_uring_register",
+    "move_pages",
+    "migrate_pages",
+    "mbind",
+    "set_mempolicy",
+    "vm86",
+    "vm86old",
+    "modify_ldt",
+    "uselib",
+    "ustat",
+    "sysfs",
+    "_sysctl",
 };
 
 constexpr uint64_t kNamespaceFlags = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
@@ -33,7 +86,8 @@ constexpr uint64_t kNamespaceFlags = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUT
 }  // namespace
 
 absl::StatusOr<std::vector<sock_filter>> CompileSeccompFilter() {
-  const std::unique_ptr<void, void (*)(void*)> context(seccomp_init(SCMP_ACT_ALLOW), [](void* c) { seccomp_release(c); });
+  const std::unique_ptr<void, void (*)(void*)> context(seccomp_init(SCMP_ACT_ALLOW),
+                                                       [](void* c) { seccomp_release(c); });
   if (context == nullptr) return absl::UnimplementedError("libseccomp has no filter for this machine");
   scmp_filter_ctx ctx = context.get();
   for (const char* name : kDenied) {
@@ -44,7 +98,8 @@ absl::StatusOr<std::vector<sock_filter>> CompileSeccompFilter() {
   // Each flag by itself: a masked comparison is true only for all bits at once.
   for (uint64_t flag = 1; flag <= kNamespaceFlags; flag <<= 1) {
     if ((kNamespaceFlags & flag) == 0 || flag == 0x80) continue;  // In clone(2) the low byte is the exit signal.
-    const int rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
+    const int rc =
+        seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag));
     if (rc < 0) return ErrnoStatus(-rc, "seccomp rule for clone");
   }
   // clone3 passes its flags in memory, where no filter looks; libc falls back to clone.

@@ -9,11 +9,13 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <memory>
 
@@ -37,7 +39,8 @@ class Shim {
     // After BuildRoot: an epoll set of our own, not the init's.
     reactor_ = std::make_unique<Reactor>();
     channel_ = std::make_unique<Channel>(
-        reactor_.get(), std::move(config_.channel), [this](Frame frame) { OnFrame(std::move(frame)); }, [] { _exit(0); });
+        reactor_.get(), std::move(config_.channel), [this](Frame frame) { OnFrame(std::move(frame)); },
+        [] { _exit(0); });
     std::vector<UniqueFd> fds;
     if (diag_.valid()) fds.push_back(std::move(diag_));
     channel_->Send(ShimWarm{warm.ok() ? "" : std::string(warm.message())}, std::move(fds));
@@ -81,7 +84,8 @@ class Shim {
         break;
       case ShimSignal::kType: {
         ShimSignal request;
-        if (Decode(frame.body, request) && main_ > 0) kill(request.signal == 0 ? -1 : main_, request.signal == 0 ? SIGKILL : request.signal);
+        if (Decode(frame.body, request) && main_ > 0)
+          kill(request.signal == 0 ? -1 : main_, request.signal == 0 ? SIGKILL : request.signal);
         break;
       }
       case ShimSpawn::kType: {
@@ -132,15 +136,36 @@ class Shim {
     exec.stdio[1] = stdout_.get();
     exec.stdio[2] = stderr_.get();
     prepared_ = std::make_unique<PreparedExec>(std::move(exec), config_.filter);
-    channel_->Send(ShimReady{});
+    std::vector<UniqueFd> notify;
+    if (setup.notify) {
+      auto socket = MakeNotifySocket();
+      if (!socket.ok()) return fail(CauseCode::kStartFailed, socket.status());
+      notify.push_back(*std::move(socket));
+    }
+    channel_->Send(ShimReady{}, std::move(notify));
+  }
+
+  // Only this node's tree holds its path, so whatever arrives comes from this node.
+  static absl::StatusOr<UniqueFd> MakeNotifySocket() {
+    UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = absl::StrCat("/root", kNotifySocket);
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    unlink(path.c_str());
+    if (!fd.valid() || bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+      return ErrnoStatus(errno, "notify socket");
+    }
+    return fd;
   }
 
   void Start() {
     if (prepared_ == nullptr || main_ > 0) return;
     Cause cause;
     getrusage(RUSAGE_CHILDREN, &before_);
-    auto started = prepared_->Run(&cause);
+    // Before the exec: on a busy machine the program may have run for a while before this process gets another turn.
     const absl::Duration when = MonotonicNow();
+    auto started = prepared_->Run(&cause);
     prepared_.reset();
     // Held by the node alone from here on: their end is the end of its output.
     stdout_.Reset();
@@ -184,7 +209,8 @@ class Shim {
   void Collect(const ShimCollect& collect, UniqueFd out) {
     const auto pid = CloneProcess(0);
     if (!pid.ok()) {
-      channel_->Send(ShimSpawnDone{collect.id, static_cast<int>(pid.status().code()), std::string(pid.status().message()), 0});
+      channel_->Send(
+          ShimSpawnDone{collect.id, static_cast<int>(pid.status().code()), std::string(pid.status().message()), 0});
       return;
     }
     if (*pid == 0) {
@@ -239,7 +265,9 @@ class Shim {
     }
     rusage after{};
     getrusage(RUSAGE_CHILDREN, &after);
-    const auto cpu = [](const rusage& r) { return absl::DurationFromTimeval(r.ru_utime) + absl::DurationFromTimeval(r.ru_stime); };
+    const auto cpu = [](const rusage& r) {
+      return absl::DurationFromTimeval(r.ru_utime) + absl::DurationFromTimeval(r.ru_stime);
+    };
     exited.usage.cpu = cpu(after) - cpu(before_);
     exited.usage.peak_memory_bytes = int64_t{main_usage.ru_maxrss} * 1024;
     main_ = 0;
@@ -259,6 +287,8 @@ class Shim {
 
 }  // namespace
 
-void RunShim(ShimConfig config) { (new Shim(std::move(config)))->Run(); }
+void RunShim(ShimConfig config) {
+  (new Shim(std::move(config)))->Run();
+}
 
 }  // namespace mayfly::local

@@ -14,8 +14,8 @@
 namespace mayfly::local {
 
 struct ShimConfig {
-  UniqueFd channel;   // To the init.
-  int network = -1;   // The slot's network namespace.
+  UniqueFd channel;  // To the init.
+  int network = -1;  // The slot's network namespace.
   const SlotCgroup* cgroup = nullptr;
   const RootPlan* root = nullptr;
   const std::vector<sock_filter>* filter = nullptr;

@@ -41,7 +41,8 @@ absl::StatusOr<pid_t> CloneProcess(uint64_t flags, int* pidfd) {
 
 absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
   const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  if (fd < 0) return errno == ESRCH ? absl::NotFoundError(absl::StrCat("no process ", pid)) : ErrnoStatus(errno, "pidfd_open");
+  if (fd < 0)
+    return errno == ESRCH ? absl::NotFoundError(absl::StrCat("no process ", pid)) : ErrnoStatus(errno, "pidfd_open");
   return UniqueFd(fd);
 }
 
@@ -58,14 +59,16 @@ absl::StatusOr<uint64_t> ProcessStartTime(pid_t pid) {
   if (name_end == std::string::npos) return absl::InternalError("unreadable /proc/<pid>/stat");
   const std::vector<absl::string_view> fields = absl::StrSplit(absl::string_view(*stat).substr(name_end + 2), ' ');
   uint64_t start = 0;
-  if (fields.size() < 20 || !absl::SimpleAtoi(fields[19], &start)) return absl::InternalError("unreadable /proc/<pid>/stat");
+  if (fields.size() < 20 || !absl::SimpleAtoi(fields[19], &start))
+    return absl::InternalError("unreadable /proc/<pid>/stat");
   if (fields[0] == "Z" || fields[0] == "X") return absl::NotFoundError(absl::StrCat("process ", pid, " has ended"));
   return start;
 }
 
 absl::StatusOr<uint64_t> NamespaceInode(pid_t pid, const char* kind) {
   struct stat st;
-  if (stat(absl::StrCat("/proc/", pid, "/ns/", kind).c_str(), &st) != 0) return ErrnoStatus(errno, "stat of a namespace");
+  if (stat(absl::StrCat("/proc/", pid, "/ns/", kind).c_str(), &st) != 0)
+    return ErrnoStatus(errno, "stat of a namespace");
   return st.st_ino;
 }
 
@@ -123,7 +126,8 @@ absl::Status MakeDirs(const std::string& path, mode_t mode) {
       // On the way down a folder may be unwritable and yet exist (EROFS, EACCES).
       struct stat st;
       const int error = errno;
-      if (stat(prefix.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) return ErrnoStatus(error, absl::StrCat("mkdir ", prefix));
+      if (stat(prefix.c_str(), &st) != 0 || !S_ISDIR(st.st_mode))
+        return ErrnoStatus(error, absl::StrCat("mkdir ", prefix));
     }
     if (end != std::string::npos) ++end;
   }

@@ -1,0 +1,251 @@
+// What the local engine promises beyond the Engine contract: isolation from the host and between services, limits, and
+// that nothing survives. Runs as whoever runs it; the build registers it as root and as an ordinary user.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/engine/local/log_reader.h"
+#include "tests/support/local_world.h"
+
+namespace mayfly {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using Kind = EngineEvent::Kind;
+
+class LocalEngineTest : public ::testing::Test {
+ protected:
+  // Runs `script` with sh as a one-shot node and returns what came of it; `output` is what it printed.
+  struct Result {
+    EngineEvent end;
+    std::string output;
+  };
+  Result RunScript(const std::string& script, ProcessSpec process = {}) {
+    const std::string node = absl::StrCat("n", ++nodes_);
+    process.argv = {"sh", "-c", script};
+    const EngineEvent end = world_.RunJob(node, process);
+    return {end, world_.Output(node)};
+  }
+  std::string Workload() const { return world_.workload(); }
+
+  LocalWorld world_;
+  int nodes_ = 0;
+};
+
+TEST_F(LocalEngineTest, RunsAsAnUnprivilegedUserWithAPasswdEntry) {
+  const Result result = RunScript(
+      "id -u; id -un; grep Cap /proc/self/status; grep NoNewPrivs /proc/self/status; grep Seccomp: /proc/self/status; "
+      "echo home=$HOME; touch $HOME/x && echo written");
+  EXPECT_EQ(result.end.exit_code, 0) << result.output << FormatCause(result.end.cause);
+  EXPECT_THAT(result.output, HasSubstr("1000\napp\n"));
+  EXPECT_THAT(result.output, HasSubstr("CapEff:\t0000000000000000"));
+  EXPECT_THAT(result.output, HasSubstr("CapBnd:\t0000000000000000"));
+  EXPECT_THAT(result.output, HasSubstr("NoNewPrivs:\t1"));
+  EXPECT_THAT(result.output, HasSubstr("Seccomp:\t2"));
+  EXPECT_THAT(result.output, HasSubstr("written"));
+}
+
+TEST_F(LocalEngineTest, IsNotRootOutsideEither) {
+  ProcessSpec process;
+  process.argv = {"sleep", "1000"};
+  const EngineEvent started = world_.StartService("s", process);
+  std::ifstream status(absl::StrCat("/proc/", started.pid, "/status"));
+  std::string line, uid;
+  while (std::getline(status, line)) {
+    if (absl::StartsWith(line, "Uid:")) uid = line;
+  }
+  ASSERT_FALSE(uid.empty());
+  EXPECT_THAT(uid, Not(HasSubstr("\t0"))) << uid;
+}
+
+TEST_F(LocalEngineTest, SeesOnlyItsOwnProcesses) {
+  const Result result = RunScript("ls -d /proc/[0-9]* | wc -l");
+  EXPECT_LE(std::atoi(result.output.c_str()), 6) << result.output;
+}
+
+TEST_F(LocalEngineTest, CannotWriteToTheHostNorReadItsSecrets) {
+  const Result result = RunScript(
+      "touch /usr/x; echo usr=$?; cat /etc/shadow; echo shadow=$?; touch /etc/mine && echo etc; touch /var/lib/mine && "
+      "echo var; touch "
+      "/tmp/mine && echo tmp; ls -A /root /home/app /sys; ls /home");
+  EXPECT_THAT(result.output, Not(HasSubstr("usr=0")));
+  EXPECT_THAT(result.output, Not(HasSubstr("shadow=0")));
+  EXPECT_THAT(result.output, HasSubstr("etc\nvar\ntmp\n"));
+  EXPECT_NE(access("/tmp/mine", F_OK), 0);
+  EXPECT_NE(access("/etc/mine", F_OK), 0);
+}
+
+TEST_F(LocalEngineTest, ReachesNoSocketOfTheHost) {
+  // A path socket that everybody may connect to, in a place that services see; an abstract one; one on loopback.
+  const std::string path = absl::StrCat(world_.source(), "/host.sock");
+  const int unix_socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(unix_socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(unix_socket, 1), 0);
+  const int port = world_.ListenOnHost();
+  ProcessSpec process;
+  process.argv = {Workload(),
+                  "try",
+                  "connect-unix",
+                  path,
+                  "try",
+                  "connect",
+                  absl::StrCat("127.0.0.1:", port),
+                  "try",
+                  "connect-unix",
+                  absl::StrCat("@mayfly-test-", getpid()),
+                  "exit",
+                  "0"};
+  const EngineEvent end = world_.RunJob("n", process);
+  EXPECT_EQ(end.exit_code, 0) << FormatCause(end.cause);
+  EXPECT_THAT(world_.Output("n"), Not(HasSubstr("connected"))) << world_.Output("n");
+  close(unix_socket);
+}
+
+TEST_F(LocalEngineTest, RefusesNamespacesMountsAndTracing) {
+  const Result result = RunScript(
+      "unshare -U true; echo unshare=$?; unshare -n true; echo net=$?; mount -t tmpfs t /mnt; echo mount=$?; "
+      "kill -9 1; sleep 0; cat /proc/1/environ; echo environ=$?; hostname x; echo host=$?");
+  EXPECT_EQ(result.end.exit_code, 0);
+  for (const char* allowed : {"unshare=0", "net=0", "mount=0", "environ=0", "host=0"}) {
+    EXPECT_THAT(result.output, Not(HasSubstr(allowed)));
+  }
+}
+
+TEST_F(LocalEngineTest, NamesResolveToServices) {
+  ProcessSpec server;
+  server.argv = {Workload(), "tcp", "5432"};
+  server.probe.kind = Probe::Kind::kTcp;
+  server.probe.port = 5432;
+  world_.StartService("postgres", server);
+  world_.Await("postgres", Kind::kReady);
+  ProcessSpec client;
+  client.argv = {"bash", "-c",
+                 "getent hosts postgres postgres.test; getent hosts example.com; echo unknown=$?; exec "
+                 "3<>/dev/tcp/postgres/5432 && echo connected"};
+  world_.RunJob("client", client);
+  EXPECT_THAT(world_.Output("client"), AllOf(HasSubstr("10.77.1.1"), HasSubstr("connected"), HasSubstr("unknown=2")));
+}
+
+TEST_F(LocalEngineTest, SourceFolderIsWritableAndStaysAsItWas) {
+  world_.WriteSource("a.txt", "host\n");
+  world_.WriteSource("sub/b.txt", "host\n");
+  ProcessSpec process;
+  process.source_root = world_.source();
+  process.workdir = world_.source() + "/sub";
+  const Result result = RunScript(
+      "pwd; cat ../a.txt; echo mine > ../a.txt && echo mine > b.txt && echo new > c.txt && cat ../a.txt b.txt c.txt",
+      process);
+  EXPECT_EQ(result.output, absl::StrCat(world_.source(), "/sub\nhost\nmine\nmine\nnew\n"));
+  EXPECT_EQ(world_.ReadSource("a.txt"), "host\n");
+  EXPECT_EQ(world_.ReadSource("sub/b.txt"), "host\n");
+  EXPECT_NE(access((world_.source() + "/sub/c.txt").c_str(), F_OK), 0);
+}
+
+TEST_F(LocalEngineTest, WhatTheNodeStartedEndsWithIt) {
+  ProcessSpec process;
+  process.argv = {Workload(), "hide", "hide", "sleep", "20", "exit", "3"};
+  const EngineEvent end = world_.RunJob("n", process);
+  EXPECT_EQ(end.exit_code, 3);
+  EXPECT_EQ(end.cause.code, CauseCode::kJobFailed);
+  const Result after = RunScript("true");
+  EXPECT_EQ(world_.Processes(), 0);
+}
+
+TEST_F(LocalEngineTest, IgnoringTheStopSignalLastsForTheGrace) {
+  ProcessSpec process;
+  process.argv = {Workload(), "ignore-term", "tcp", "8080"};
+  process.probe.kind = Probe::Kind::kTcp;
+  process.probe.port = 8080;
+  process.stop.grace = absl::Milliseconds(100);
+  world_.StartService("s", process);
+  world_.Await("s", Kind::kReady);
+  ASSERT_TRUE(world_.engine().Stop({world_.scope(), "s", 1}).ok());
+  const EngineEvent end = world_.Await("s", Kind::kExited);
+  EXPECT_TRUE(end.stopped);
+  EXPECT_EQ(end.signal, SIGKILL);
+  EXPECT_TRUE(end.cause.empty());
+}
+
+TEST_F(LocalEngineTest, MemoryLimitIsTheCauseWhenReached) {
+  ProcessSpec process;
+  process.argv = {Workload(), "eat", "400"};
+  process.resources.memory_bytes = 64 << 20;
+  const EngineEvent end = world_.RunJob("n", process);
+  EXPECT_EQ(end.cause.code, CauseCode::kOutOfMemory) << FormatCause(end.cause);
+  EXPECT_EQ(end.cause.inferred, !world_.engine().Describe().memory_limits);
+}
+
+TEST_F(LocalEngineTest, DiskLimitIsTheCauseWhenReached) {
+  ProcessSpec process;
+  process.argv = {Workload(), "fill", "64"};
+  process.workdir = "/tmp";
+  process.resources.disk_bytes = 8 << 20;
+  EXPECT_EQ(world_.RunJob("n", process).cause.code, CauseCode::kDiskFull);
+}
+
+TEST_F(LocalEngineTest, ProcessLimitHoldsAndIsNamed) {
+  ProcessSpec process;
+  process.argv = {Workload(), "forkbomb", "500", "exit", "1"};
+  process.resources.processes = 20;
+  const EngineEvent end = world_.RunJob("n", process);
+  if (world_.engine().Describe().process_limits) {
+    EXPECT_EQ(end.cause.code, CauseCode::kTooManyProcesses) << FormatCause(end.cause);
+  }
+  EXPECT_EQ(world_.Processes(), 0);
+}
+
+TEST_F(LocalEngineTest, FailuresOfStartNameTheirCause) {
+  ProcessSpec process;
+  process.argv = {"no-such-program"};
+  EXPECT_EQ(world_.RunJob("a", process).cause.code, CauseCode::kCommandNotFound);
+  process.argv = {"/etc/hostname"};
+  EXPECT_EQ(world_.RunJob("b", process).cause.code, CauseCode::kNotExecutable);
+  process.argv = {"true"};
+  process.workdir = "/no/such/folder";
+  const EngineEvent end = world_.RunJob("c", process);
+  EXPECT_EQ(end.cause.code, CauseCode::kStartFailed);
+  EXPECT_THAT(end.cause.message, HasSubstr("/no/such/folder"));
+  process.workdir = world_.WriteSource("bad.sh", "#!/no/such/interpreter\n", 0755);
+  process.source_root = world_.source();
+  process.argv = {"./bad.sh"};
+  const EngineEvent bad = world_.RunJob("d", process);
+  EXPECT_EQ(bad.cause.code, CauseCode::kNotExecutable) << FormatCause(bad.cause);
+  EXPECT_THAT(bad.cause.message, HasSubstr("/no/such/interpreter"));
+}
+
+TEST_F(LocalEngineTest, NothingIsLeftAfterDestroy) {
+  ProcessSpec process;
+  process.argv = {Workload(), "hide", "ignore-term", "tcp", "8080"};
+  process.probe.kind = Probe::Kind::kTcp;
+  process.probe.port = 8080;
+  world_.StartService("s", process);
+  world_.Await("s", Kind::kReady);
+  ASSERT_TRUE(world_.engine().Destroy(world_.scope()).ok());
+  const EngineEvent released = world_.Await("", Kind::kScopeReleased);
+  EXPECT_THAT(released.receipt.blockers, IsEmpty());
+  EXPECT_EQ(released.receipt.processes, 1);
+  EXPECT_EQ(world_.Processes(), 0);
+  EXPECT_NE(access(absl::StrCat(world_.folder(), "/state/scopes/", world_.scope()).c_str(), F_OK), 0);
+}
+
+}  // namespace
+}  // namespace mayfly

@@ -294,8 +294,10 @@ absl::Status SetUp(Database* db, const SqliteStoreOptions& options) {
 absl::StatusOr<std::string> Installation(Database* db) {
   MAYFLY_RETURN_IF_ERROR(
       db->Exec(absl::StrCat("INSERT OR IGNORE INTO meta(key, value) VALUES('installation', '", NewUuid(), "')")));
-  MAYFLY_ASSIGN_OR_RETURN(auto value, db->QueryText("SELECT value FROM meta WHERE key = 'installation'"));
-  return *std::move(value);
+  const auto value = db->QueryText("SELECT value FROM meta WHERE key = 'installation'");
+  if (!value.ok()) return value.status();
+  if (!value->has_value()) return absl::DataLossError("the database has no installation id");
+  return **value;
 }
 
 }  // namespace

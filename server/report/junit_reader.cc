@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <filesystem>
 #include <pugixml.hpp>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -193,23 +196,64 @@ absl::StatusOr<JunitFile> ParseJunit(absl::string_view bytes, absl::string_view 
   return bad(0, "no XML element in it");
 }
 
+namespace {
+
+absl::Status CannotRead(const std::string& path, int error) {
+  return ErrnoStatus(error, absl::StrCat("JUnit file '", EscapeLine(path), "' cannot be read"));
+}
+
+// At most one byte more than `most`, which tells that there is more.
+absl::StatusOr<std::string> ReadBytes(int fd, const std::string& path, size_t most) {
+  std::string bytes;
+  char buffer[65536];
+  while (bytes.size() <= most) {
+    const ssize_t size = read(fd, buffer, std::min(sizeof(buffer), most + 1 - bytes.size()));
+    if (size < 0) return CannotRead(path, errno);
+    if (size == 0) break;
+    bytes.append(buffer, size);
+  }
+  return bytes;
+}
+
+// Surefire and Gradle write a file per class.
+absl::StatusOr<JunitFile> ReadFolder(const std::string& path, JunitLimits limits) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    std::error_code ignored;
+    const bool regular = entry.symlink_status(ignored).type() == std::filesystem::file_type::regular;
+    if (regular && entry.path().extension() == ".xml") names.push_back(entry.path().string());
+  }
+  if (error) return CannotRead(path, error.value());
+  if (names.empty()) return absl::NotFoundError(absl::StrCat("no JUnit file *.xml in '", EscapeLine(path), "'"));
+  std::sort(names.begin(), names.end());
+  std::vector<JunitFile> files;
+  for (const std::string& name : names) {
+    const auto size = std::filesystem::file_size(name, error);
+    MAYFLY_ASSIGN_OR_RETURN(JunitFile file, ReadJunitFile(name, limits));
+    files.push_back(std::move(file));
+    limits.bytes -= std::min<size_t>(limits.bytes, error ? 0 : size);
+  }
+  return MergeJunit(files);
+}
+
+}  // namespace
+
 absl::StatusOr<JunitFile> ReadJunitFile(const std::string& path, const JunitLimits& limits) {
   // A test job chose what lies there: neither a pipe nor a link may make the reader wait or look elsewhere.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("JUnit file '", EscapeLine(path), "' cannot be read"));
+  if (fd < 0) return CannotRead(path, errno);
   struct stat info = {};
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    close(fd);
+  absl::StatusOr<std::string> bytes = absl::InvalidArgumentError("");
+  const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  if (regular) bytes = ReadBytes(fd, path, limits.bytes);
+  close(fd);
+  if (S_ISDIR(info.st_mode)) return ReadFolder(path, limits);
+  if (!regular) {
     return absl::InvalidArgumentError(absl::StrCat("JUnit file '", EscapeLine(path), "' is not a regular file"));
   }
-  std::string bytes;
-  char buffer[65536];
-  ssize_t size = 0;
-  while (bytes.size() <= limits.bytes && (size = read(fd, buffer, sizeof(buffer))) > 0) bytes.append(buffer, size);
-  const int error = errno;
-  close(fd);
-  if (size < 0) return ErrnoStatus(error, absl::StrCat("JUnit file '", EscapeLine(path), "' cannot be read"));
-  return ParseJunit(bytes, path, limits);
+  if (!bytes.ok()) return bytes.status();
+  return ParseJunit(*bytes, path, limits);
 }
 
 }  // namespace mayfly

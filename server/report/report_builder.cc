@@ -149,12 +149,9 @@ class Builder {
       return;
     }
     const bool launch = state == NodeState::kStarting && Attribute(event, "phase") != "running";
-    const bool fresh = event.attributes.count("fresh") > 0;
-    if (fresh || (launch && Known(node.launched) && node.launched < begin_)) {
-      std::vector<std::string> urls = std::move(node.urls);
-      node = NodeTrack();
-      node.urls = std::move(urls);
-    }
+    // A wait with a reason is one more try of the same beginning.
+    const bool fresh = state == NodeState::kWaiting && Attribute(event, "reason").empty();
+    if (fresh || (launch && Known(node.launched) && node.launched < begin_)) BeginAgain(event.node, node);
     node.state = state;
     node.cause = event.cause;
     if (launch) ++node.launches;
@@ -162,6 +159,14 @@ class Builder {
     if (state == NodeState::kStarting && !launch && !Known(node.running)) node.running = event.offset;
     if (state == NodeState::kReady && !Known(node.ready)) node.ready = event.offset;
     if (state == NodeState::kSucceeded || state == NodeState::kFailed) node.finished = node.ended = event.offset;
+  }
+
+  void BeginAgain(const std::string& name, NodeTrack& node) {
+    NodeTrack next;
+    next.usage = std::move(node.usage);
+    next.urls = std::move(node.urls);
+    node = std::move(next);
+    results_.erase(name);
   }
 
   void OnExposed(const Event& event) {
@@ -181,6 +186,8 @@ class Builder {
     result.skipped = Number(event, "skipped", 0);
     result.junit = Attribute(event, "junit");
     result.artifacts = Attribute(event, "artifacts");
+    // By now the counts of its JUnit file are in the message.
+    if (!event.cause.empty()) nodes_[event.node].cause = event.cause;
   }
 
   // The stretch of time that the chain explains: up to the verdict, or as far as it came without one.

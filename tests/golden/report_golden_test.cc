@@ -117,7 +117,7 @@ LogBuilder Cancelled() {
 
 LogBuilder Flaky() {
   LogBuilder log = ReadyShop();
-  log.Waiting(1200, "checkout-e2e", 2)
+  log.Waiting(1200, "checkout-e2e", 2, "retry")
       .Launch(1201, "checkout-e2e", 2)
       .Succeeded(1900, "checkout-e2e", Used(900, 50), 2);
   log.JobResult(1900, "checkout-e2e", {{"tries", "2"}, {"flaky", "true"}, {"tests", "12"}});

@@ -2,6 +2,7 @@
 #ifndef MAYFLY_TESTS_SUPPORT_LOG_BUILDER_H_
 #define MAYFLY_TESTS_SUPPORT_LOG_BUILDER_H_
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,8 +42,10 @@ class LogBuilder {
     Node(ms, node, NodeState::kReady, attempt);
     return *this;
   }
-  LogBuilder& Waiting(double ms, const std::string& node, int attempt) {
-    Node(ms, node, NodeState::kWaiting, attempt);
+  // `reason`: "retry" of a test job, "restart" by policy; empty: a new beginning, because somebody asked for it.
+  LogBuilder& Waiting(double ms, const std::string& node, int attempt, const std::string& reason) {
+    Event& event = Node(ms, node, NodeState::kWaiting, attempt);
+    if (!reason.empty()) event.attributes["reason"] = reason;
     return *this;
   }
   LogBuilder& Succeeded(double ms, const std::string& node, Usage usage = {}, int attempt = 1) {
@@ -69,9 +72,11 @@ class LogBuilder {
     event.attributes = {{"port", "8080"}, {"url", url}};
     return *this;
   }
-  LogBuilder& JobResult(double ms, const std::string& node, std::map<std::string, std::string> attributes) {
+  LogBuilder& JobResult(double ms, const std::string& node, std::map<std::string, std::string> attributes,
+                        Cause cause = {}) {
     Event& event = Add(ms, EventKind::kJobResult);
     event.node = node;
+    event.cause = std::move(cause);
     event.attributes = std::move(attributes);
     return *this;
   }

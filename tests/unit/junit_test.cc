@@ -188,8 +188,21 @@ TEST(JunitReaderTest, OnlyRegularFilesAreRead) {
   EXPECT_FALSE(ReadJunitFile(dir / "link.xml").ok());
   ASSERT_EQ(mkfifo((dir / "pipe.xml").c_str(), 0600), 0);
   EXPECT_THAT(ReadJunitFile(dir / "pipe.xml"), StatusIs(kInvalid, HasSubstr("not a regular file")));
-  EXPECT_THAT(ReadJunitFile(dir.path()), StatusIs(kInvalid, HasSubstr("not a regular file")));
   EXPECT_THAT(ReadJunitFile(dir / "none.xml"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none.xml")));
+}
+
+TEST(JunitReaderTest, AFolderIsAllItsXmlFilesTogether) {
+  TempDir dir;
+  EXPECT_THAT(ReadJunitFile(dir.path()), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no JUnit file *.xml")));
+  std::ofstream(dir / "TEST-b.xml") << "<testsuite name='b'><testcase name='2'/></testsuite>";
+  std::ofstream(dir / "TEST-a.xml") << "<testsuite name='a'><testcase name='1'/></testsuite>";
+  std::ofstream(dir / "notes.txt") << "not XML";
+  ASSERT_EQ(symlink("/etc/passwd", (dir / "link.xml").c_str()), 0);
+  const auto file = ReadJunitFile(dir.path());
+  ASSERT_OK(file);
+  ASSERT_THAT(file->suites, SizeIs(2));
+  EXPECT_EQ(file->suites[0].name, "a");
+  EXPECT_THAT(ReadJunitFile(dir.path(), {.bytes = 80}), StatusIs(kExhausted, HasSubstr("TEST-b.xml")));
 }
 
 TEST(JunitMergeTest, SuitesOfOneNameBecomeOne) {

@@ -121,7 +121,7 @@ TEST(ReportBuilderTest, ACancelledRunEndsWithWhatWasOnItsWayForLongest) {
 TEST(ReportBuilderTest, ARetriedTestCountsFromItsFirstTryAndIsFlaky) {
   LogBuilder log;
   log.Accepted().Planned(1, {PlannedTest("e2e")});
-  log.Launch(2, "e2e").Waiting(50, "e2e", 2).Launch(60, "e2e", 2).Succeeded(100, "e2e", Used(5, 10), 2);
+  log.Launch(2, "e2e").Waiting(50, "e2e", 2, "retry").Launch(60, "e2e", 2).Succeeded(100, "e2e", Used(5, 10), 2);
   log.JobResult(100, "e2e", {{"tries", "2"}, {"tests", "7"}, {"skipped", "1"}, {"junit", "e2e/report.xml"}});
   const Report report = BuildReport(log.Verdict(101, Verdict::kPassed).events());
   ASSERT_EQ(report.tests.size(), 1u);
@@ -136,7 +136,7 @@ TEST(ReportBuilderTest, ARetriedTestCountsFromItsFirstTryAndIsFlaky) {
 TEST(ReportBuilderTest, CostsOfAllAttemptsAreAddedUpAndMemoryIsTheHighest) {
   LogBuilder log;
   log.Accepted().Planned(1, {PlannedService("a")});
-  log.Launch(2, "a").Failed(10, "a", {CauseCode::kExited, "a"}, Used(30, 64)).Waiting(11, "a", 2);
+  log.Launch(2, "a").Failed(10, "a", {CauseCode::kExited, "a"}, Used(30, 64)).Waiting(11, "a", 2, "restart");
   log.Launch(20, "a", 2).Ready(30, "a", 2).Stopped(90, "a", Used(12.5, 20), 2);
   const ReportNode node = Find(BuildReport(log.events()), "a");
   EXPECT_EQ(node.usage.cpu, absl::Microseconds(42500));
@@ -163,13 +163,31 @@ TEST(ReportBuilderTest, AnUpdateIsExplainedFromItsOwnPlan) {
   log.Accepted().Planned(1, {PlannedService("a"), PlannedService("b", {"a"})});
   log.Launch(2, "a").Ready(52, "a").Launch(52, "b").Ready(92, "b").State(92, EnvironmentState::kActive);
   log.Planned(9000, {PlannedService("a"), PlannedService("b", {"a"})}).State(9000, EnvironmentState::kUpdating);
-  log.Stopped(9001, "b").Waiting(9002, "b", 2).Launch(9003, "b", 2).Ready(9043, "b", 2);
+  log.Stopped(9001, "b").Waiting(9002, "b", 2, "").Launch(9003, "b", 2).Ready(9043, "b", 2);
   log.State(9043, EnvironmentState::kActive);
   const Report report = BuildReport(log.events());
   EXPECT_THAT(Chain(report), ElementsAre("- plan 9000-9003", "b start 9003-9043"));
   EXPECT_EQ(report.overhead, absl::Milliseconds(3));
   EXPECT_EQ(Find(report, "b").started, absl::Milliseconds(9003));
   EXPECT_EQ(Find(report, "a").started, absl::Milliseconds(2)) << "it was not touched";
+}
+
+TEST(ReportBuilderTest, AJobsResultSaysMoreThanItsEnd) {
+  LogBuilder log;
+  log.Accepted().Planned(1, {PlannedTest("t")}).Launch(2, "t");
+  log.Failed(3, "t", {CauseCode::kTestsFailed, "t", "exited with code 1"});
+  log.JobResult(4, "t", {{"tests", "9"}, {"failures", "2"}}, {CauseCode::kTestsFailed, "t", "2 of 9 tests failed"});
+  EXPECT_EQ(BuildReport(log.events()).tests[0].cause.message, "2 of 9 tests failed");
+}
+
+TEST(ReportBuilderTest, WhatIsAskedForAgainBeginsAnew) {
+  LogBuilder log;
+  log.Accepted().Planned(1, {PlannedTest("t")}).Launch(2, "t").Failed(3, "t", {CauseCode::kTestsFailed, "t"});
+  log.JobResult(3, "t", {{"tries", "3"}, {"failures", "2"}, {"tests", "9"}}).Waiting(50, "t", 4, "").Launch(60, "t", 4);
+  const ReportTest test = BuildReport(log.events()).tests[0];
+  EXPECT_EQ(test.tries, 1);
+  EXPECT_EQ(test.tests, -1);
+  EXPECT_TRUE(test.cause.empty());
 }
 
 TEST(ReportBuilderTest, ANewPlanTakesTheOldVerdictBack) {

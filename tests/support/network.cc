@@ -50,10 +50,12 @@ Listener::Listener(BoundOnly, const std::string& address, int port) {
   port_ = ntohs(addr.sin_port);
 }
 
-Listener::Listener(const std::string& address, int port) : Listener(BoundOnly(), address, port) { Listen(); }
+Listener::Listener(const std::string& address, int port) : Listener(BoundOnly(), address, port) {
+  Listen();
+}
 
-std::unique_ptr<Listener> Listener::Bound() {
-  return std::unique_ptr<Listener>(new Listener(BoundOnly(), "127.0.0.1", 0));
+std::unique_ptr<Listener> Listener::Bound(const std::string& address, int port) {
+  return std::unique_ptr<Listener>(new Listener(BoundOnly(), address, port));
 }
 
 void Listener::Listen() {

@@ -13,7 +13,7 @@ class Listener {
  public:
   explicit Listener(const std::string& address = "127.0.0.1", int port = 0);
   // Bound, so that nobody else gets the port, not even a connection as its own; refuses connections until Listen.
-  static std::unique_ptr<Listener> Bound();
+  static std::unique_ptr<Listener> Bound(const std::string& address = "127.0.0.1", int port = 0);
   ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;

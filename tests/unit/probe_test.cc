@@ -263,7 +263,7 @@ TEST(ProbeBudgetTest, ABurstIsFreeAndThenTheShareHolds) {
   EXPECT_EQ(budget.Wait(now), absl::ZeroDuration());
   for (int i = 0; i < 10; ++i) budget.Charge(now, absl::Microseconds(190));
   const absl::Duration wait = budget.Wait(now);
-  EXPECT_NEAR(absl::ToDoubleMilliseconds(wait), (3.8 + 0.005 - 2) / 0.03, 0.1);
+  EXPECT_NEAR(absl::ToDoubleMilliseconds(wait), (3.8 + 20 * 0.0005 + 0.035 - 2) / 0.03, 0.1);
   EXPECT_EQ(budget.Wait(now + wait), absl::ZeroDuration());
   // Never more than the burst is saved up.
   now += absl::Hours(1);

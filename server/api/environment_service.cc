@@ -49,14 +49,21 @@ void AttachDiagnostics(grpc::CallbackServerContext* context, const Diagnostics& 
   if (!caller.ok()) return Reject(context, caller.status());             \
   if (const absl::Status valid = (validation); !valid.ok()) return Reject(context, valid)
 
-void EnvironmentService::StopStreams() {
+absl::StatusOr<Caller> EnvironmentService::Admit(absl::string_view method, const Context& context) const {
+  if (stopping_.load(std::memory_order_relaxed)) return absl::UnavailableError("server is stopping");
+  return policy_.Check(method, context);
+}
+
+bool EnvironmentService::Drain(absl::Duration limit) {
+  stopping_ = true;
   watches_.Stop();
   logs_.Stop();
   tunnels_.Stop();
+  return calls_.WaitForNone(limit);
 }
 
-Provisioner::Done EnvironmentService::Answer(ServerUnaryReactor* reactor, v1::Environment* response) {
-  return [reactor, response](absl::StatusOr<EnvironmentViewRef> view) {
+Provisioner::Done EnvironmentService::Answer(CallToken token, ServerUnaryReactor* reactor, v1::Environment* response) {
+  return [token = std::move(token), reactor, response](absl::StatusOr<EnvironmentViewRef> view) {
     if (view.ok()) *response = ToProto(**view, Nodes::kWith);
     reactor->Finish(ToGrpc(view.status()));
   };
@@ -68,7 +75,7 @@ ServerUnaryReactor* EnvironmentService::CreateEnvironment(Context* context, cons
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   const CreateOptions options{.validate_only = request->validate_only(), .allow_update = request->allow_update()};
   context_.provisioner->Create(FromProto(*request, caller->name), options,
-                               [context, reactor, response](const CreateOutcome& outcome) {
+                               [token = calls_.Enter(), context, reactor, response](const CreateOutcome& outcome) {
                                  if (outcome.environment) *response = ToProto(*outcome.environment, Nodes::kWith);
                                  AttachDiagnostics(context, outcome.diagnostics);
                                  reactor->Finish(ToGrpc(outcome.status));
@@ -93,7 +100,7 @@ ServerUnaryReactor* EnvironmentService::ListEnvironments(Context* context, const
                                                          v1::ListEnvironmentsResponse* response) {
   MAYFLY_ADMIT(caller, "ListEnvironments", absl::OkStatus());
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  context_.worker->Post([this, reactor, request, response] {
+  context_.worker->Post([this, token = calls_.Enter(), reactor, request, response] {
     const auto list = [&]() -> absl::Status {
       MAYFLY_ASSIGN_OR_RETURN(const ParsedFilter parsed, ParseFilter(*request));
       MAYFLY_ASSIGN_OR_RETURN(const int page_size, PageSize(*request));
@@ -117,7 +124,8 @@ ServerUnaryReactor* EnvironmentService::UpdateEnvironment(Context* context, cons
   absl::StatusOr<Provisioner::UpdateOptions> options = ParseUpdate(*request);
   if (!options.ok()) return Reject(context, options.status());
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  context_.provisioner->Update(request->environment().name(), *std::move(options), Answer(reactor, response));
+  context_.provisioner->Update(request->environment().name(), *std::move(options),
+                               Answer(calls_.Enter(), reactor, response));
   return reactor;
 }
 
@@ -127,29 +135,29 @@ ServerUnaryReactor* EnvironmentService::DeleteEnvironment(Context* context, cons
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.provisioner->Delete(request->name(),
                                {.etag = request->etag(), .uid = request->uid(), .graceful = request->graceful()},
-                               Answer(reactor, response));
+                               Answer(calls_.Enter(), reactor, response));
   return reactor;
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* EnvironmentService::WatchEnvironment(Context* context,
                                                                                  const grpc::ByteBuffer* raw) {
   const auto admit = [&]() -> absl::StatusOr<v1::WatchEnvironmentRequest> {
-    MAYFLY_RETURN_IF_ERROR(policy_.Check("WatchEnvironment", *context).status());
+    MAYFLY_RETURN_IF_ERROR(Admit("WatchEnvironment", *context).status());
     MAYFLY_ASSIGN_OR_RETURN(v1::WatchEnvironmentRequest request, ParseRaw<v1::WatchEnvironmentRequest>(*raw));
     MAYFLY_RETURN_IF_ERROR(Validate(request));
     return request;
   };
   absl::StatusOr<v1::WatchEnvironmentRequest> request = admit();
   if (!request.ok()) return new Rejected<grpc::ServerWriteReactor<grpc::ByteBuffer>>(request.status());
-  return WatchStream::Start(*std::move(request), context_.provisioner, &watches_);
+  return WatchStream::Start(*std::move(request), context_.provisioner, &watches_, calls_.Enter());
 }
 
 grpc::ServerWriteReactor<v1::StreamLogsResponse>* EnvironmentService::StreamLogs(Context* context,
                                                                                  const v1::StreamLogsRequest* request) {
-  absl::Status admitted = policy_.Check("StreamLogs", *context).status();
+  absl::Status admitted = Admit("StreamLogs", *context).status();
   if (admitted.ok()) admitted = Validate(*request);
   if (!admitted.ok()) return new Rejected<grpc::ServerWriteReactor<v1::StreamLogsResponse>>(admitted);
-  return LogStream::Start(*request, {context_.provisioner, context_.logs, &folders_, &logs_});
+  return LogStream::Start(*request, {context_.provisioner, context_.logs, &folders_, &logs_, calls_.Enter()});
 }
 
 ServerUnaryReactor* EnvironmentService::PlanEnvironment(Context* context, const v1::PlanEnvironmentRequest* request,
@@ -157,7 +165,7 @@ ServerUnaryReactor* EnvironmentService::PlanEnvironment(Context* context, const 
   MAYFLY_ADMIT(caller, "PlanEnvironment", Annotate(Validate(request->request()), "request"));
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.provisioner->MakePlan(FromProto(request->request(), caller->name),
-                                 [context, reactor, response](const PlanOutcome& outcome) {
+                                 [token = calls_.Enter(), context, reactor, response](const PlanOutcome& outcome) {
                                    if (outcome.status.ok()) {
                                      *response = ToProto(outcome.plan, outcome.diagnostics);
                                    } else {
@@ -173,7 +181,7 @@ ServerUnaryReactor* EnvironmentService::RunTests(Context* context, const v1::Run
   MAYFLY_ADMIT(caller, "RunTests", Validate(*request));
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.provisioner->RunTests(request->name(), {request->tests().begin(), request->tests().end()},
-                                 Answer(reactor, response));
+                                 Answer(calls_.Enter(), reactor, response));
   return reactor;
 }
 
@@ -182,7 +190,7 @@ ServerUnaryReactor* EnvironmentService::RestartServices(Context* context, const 
   MAYFLY_ADMIT(caller, "RestartServices", Validate(*request));
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.provisioner->Restart(request->name(), {request->services().begin(), request->services().end()},
-                                Answer(reactor, response));
+                                Answer(calls_.Enter(), reactor, response));
   return reactor;
 }
 
@@ -190,7 +198,7 @@ ServerUnaryReactor* EnvironmentService::GetReport(Context* context, const v1::Ge
                                                   v1::GetReportResponse* response) {
   MAYFLY_ADMIT(caller, "GetReport", Validate(*request));
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  context_.worker->Post([this, reactor, request, response] {
+  context_.worker->Post([this, token = calls_.Enter(), reactor, request, response] {
     const auto answer = [&]() -> absl::Status {
       MAYFLY_ASSIGN_OR_RETURN(const EnvironmentViewRef view, context_.provisioner->Get(request->name()));
       MAYFLY_ASSIGN_OR_RETURN(const Report report, context_.provisioner->GetReport(request->name()));
@@ -205,25 +213,27 @@ ServerUnaryReactor* EnvironmentService::GetReport(Context* context, const v1::Ge
 }
 
 grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* EnvironmentService::Exec(Context* context) {
-  const absl::Status admitted = policy_.Check("Exec", *context).status();
+  const absl::Status admitted = Admit("Exec", *context).status();
   if (!admitted.ok()) return new Rejected<grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>>(admitted);
-  return Tunnel<ExecTraits>::Start({context_.provisioner, context_.execer, context_.connector, &tunnels_});
+  return Tunnel<ExecTraits>::Start(
+      {context_.provisioner, context_.execer, context_.connector, &tunnels_, calls_.Enter()});
 }
 
 grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>* EnvironmentService::PortForward(
     Context* context) {
-  const absl::Status admitted = policy_.Check("PortForward", *context).status();
+  const absl::Status admitted = Admit("PortForward", *context).status();
   if (!admitted.ok()) {
     return new Rejected<grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>>(admitted);
   }
-  return Tunnel<PortForwardTraits>::Start({context_.provisioner, context_.execer, context_.connector, &tunnels_});
+  return Tunnel<PortForwardTraits>::Start(
+      {context_.provisioner, context_.execer, context_.connector, &tunnels_, calls_.Enter()});
 }
 
 ServerUnaryReactor* EnvironmentService::GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
                                                       v1::ServerInfo* response) {
   MAYFLY_ADMIT(caller, "GetServerInfo", absl::OkStatus());
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  context_.worker->Post([this, reactor, request, response] {
+  context_.worker->Post([this, token = calls_.Enter(), reactor, request, response] {
     const Capabilities capabilities = context_.engine->Describe();
     response->set_version(std::string(Version()));
     response->set_installation(context_.installation);

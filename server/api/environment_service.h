@@ -3,6 +3,7 @@
 #ifndef MAYFLY_SERVER_API_ENVIRONMENT_SERVICE_H_
 #define MAYFLY_SERVER_API_ENVIRONMENT_SERVICE_H_
 
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "mayfly/engine/interactive.h"
 #include "mayfly/v1/environment_service.grpc.pb.h"
 #include "server/api/access.h"
+#include "server/api/call_count.h"
 #include "server/api/folder_watch.h"
 #include "server/api/stream_pump.h"
 #include "server/api/wire.h"
@@ -49,8 +51,9 @@ class EnvironmentService final : public internal::Handlers {
   EnvironmentService(ServiceContext context, AccessPolicy policy)
       : context_(std::move(context)), policy_(std::move(policy)) {}
 
-  // Ends all streams with UNAVAILABLE, those that begin later, too.
-  void StopStreams();
+  // Ends all streams with UNAVAILABLE and refuses what comes later with it. True once no call is under way, false
+  // when `limit` came first.
+  bool Drain(absl::Duration limit);
 
   using Context = grpc::CallbackServerContext;
 
@@ -85,10 +88,15 @@ class EnvironmentService final : public internal::Handlers {
 
  private:
   // For verbs that answer with the environment.
-  Provisioner::Done Answer(grpc::ServerUnaryReactor* reactor, v1::Environment* response);
+  Provisioner::Done Answer(CallToken token, grpc::ServerUnaryReactor* reactor, v1::Environment* response);
+
+  // May this caller do this now?
+  absl::StatusOr<Caller> Admit(absl::string_view method, const Context& context) const;
 
   const ServiceContext context_;
   const AccessPolicy policy_;
+  std::atomic<bool> stopping_{false};
+  CallCount calls_;
   ViewCache views_;
   StreamPump watches_;
   FolderWatcher folders_;

@@ -11,6 +11,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "mayfly/engine/interactive.h"
 #include "mayfly/v1/environment_service.pb.h"
+#include "server/api/call_count.h"
 #include "server/api/folder_watch.h"
 #include "server/api/stream_pump.h"
 #include "server/run/provisioner.h"
@@ -27,11 +28,13 @@ class LogStream final : public grpc::ServerWriteReactor<v1::StreamLogsResponse>,
     LogSource* logs = nullptr;
     FolderWatcher* folders = nullptr;
     StreamPump* pump = nullptr;
+    CallToken token;
   };
   // `request` has been validated. Lives until gRPC is done with it.
   static grpc::ServerWriteReactor<v1::StreamLogsResponse>* Start(v1::StreamLogsRequest request, Context context);
 
-  LogStream(v1::StreamLogsRequest request, Context context) : request_(std::move(request)), context_(context) {}
+  LogStream(v1::StreamLogsRequest request, Context context)
+      : request_(std::move(request)), context_(std::move(context)) {}
 
   void Turn(bool stopping) override;
   void OnWriteDone(bool ok) override;

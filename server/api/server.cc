@@ -143,9 +143,11 @@ void ApiServer::Stop() {
   // First, so that a client that comes now finds no server rather than one that does not answer.
   if (!socket_path_.empty()) unlink(socket_path_.c_str());
   acceptor_->Stop();
-  service_->StopStreams();
   if (server_ == nullptr) return;
-  server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(stop_grace_));
+  if (!service_->Drain(stop_grace_)) LogWarning("calls are cancelled: they did not end while stopping");
+  // For the last answers to leave; then connections are closed, whatever clients think of it.
+  constexpr std::chrono::milliseconds kLastAnswers(100);
+  server_->Shutdown(std::chrono::system_clock::now() + kLastAnswers);
   server_->Wait();
 }
 

@@ -13,6 +13,7 @@
 #include "mayfly/base/mutex.h"
 #include "mayfly/engine/interactive.h"
 #include "mayfly/v1/environment_service.pb.h"
+#include "server/api/call_count.h"
 #include "server/api/stream_pump.h"
 #include "server/run/provisioner.h"
 
@@ -24,6 +25,7 @@ struct TunnelContext {
   Execer* execer = nullptr;
   Connector* connector = nullptr;
   StreamPump* pump = nullptr;
+  CallToken token;
 };
 
 // How the two RPCs differ. Open is given the first message, Apply the later ones.

@@ -26,8 +26,9 @@ bool IsSettled(const EnvironmentRecord& record) {
 }  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchStream::Start(v1::WatchEnvironmentRequest request,
-                                                               Provisioner* provisioner, StreamPump* pump) {
-  auto stream = std::make_shared<WatchStream>(std::move(request), provisioner, pump);
+                                                               Provisioner* provisioner, StreamPump* pump,
+                                                               CallToken token) {
+  auto stream = std::make_shared<WatchStream>(std::move(request), provisioner, pump, std::move(token));
   WatchStream* const reactor = stream.get();
   pump->Add(std::move(stream));
   return reactor;

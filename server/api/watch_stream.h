@@ -11,6 +11,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "mayfly/v1/environment_service.pb.h"
+#include "server/api/call_count.h"
 #include "server/api/stream_pump.h"
 #include "server/run/event_hub.h"
 #include "server/run/provisioner.h"
@@ -23,10 +24,10 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  public:
   // `request` has been validated. Neither pointer is owned. Lives until gRPC is done with it.
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(v1::WatchEnvironmentRequest request,
-                                                           Provisioner* provisioner, StreamPump* pump);
+                                                           Provisioner* provisioner, StreamPump* pump, CallToken token);
 
-  WatchStream(v1::WatchEnvironmentRequest request, Provisioner* provisioner, StreamPump* pump)
-      : request_(std::move(request)), provisioner_(provisioner), pump_(pump) {}
+  WatchStream(v1::WatchEnvironmentRequest request, Provisioner* provisioner, StreamPump* pump, CallToken token)
+      : request_(std::move(request)), provisioner_(provisioner), pump_(pump), token_(std::move(token)) {}
 
   void Turn(bool stopping) override;
 
@@ -46,6 +47,7 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const v1::WatchEnvironmentRequest request_;
   Provisioner* const provisioner_;
   StreamPump* const pump_;
+  const CallToken token_;
   std::atomic<bool> write_done_{false};
   std::atomic<bool> broken_{false};  // Cancelled, or a write failed.
 

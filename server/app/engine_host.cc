@@ -12,6 +12,7 @@
 #include "server/base/unique_fd.h"
 #include "server/engine/local/launcher.h"
 #include "server/engine/local/local_engine.h"
+#include "server/engine/local/log_reader.h"
 #include "server/obs/log.h"
 
 namespace mayfly::app {
@@ -41,7 +42,7 @@ class LocalHost final : public EngineHost {
     return engine_.get();
   }
 
-  LogSource* logs() override { return nullptr; }
+  LogSource* logs() override { return &logs_; }
   Execer* execer() override { return engine_.get(); }
   Connector* connector() override { return engine_.get(); }
   FileCollector* collector() override { return engine_.get(); }
@@ -50,6 +51,7 @@ class LocalHost final : public EngineHost {
   local::LauncherHandle launcher_;
   const pid_t launcher_pid_;
   std::unique_ptr<local::LocalEngine> engine_;
+  local::LogReader logs_;
 };
 
 }  // namespace

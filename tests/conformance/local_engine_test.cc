@@ -1,6 +1,7 @@
 // What the local engine promises beyond the Engine contract: isolation from the host and between services, limits, and
 // that nothing survives. Runs as whoever runs it; the build registers it as root and as an ordinary user.
 #include <fcntl.h>
+#include <netdb.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -230,6 +231,26 @@ TEST_F(LocalEngineTest, FailuresOfStartNameTheirCause) {
   const EngineEvent bad = world_.RunJob("d", process);
   EXPECT_EQ(bad.cause.code, CauseCode::kNotExecutable) << FormatCause(bad.cause);
   EXPECT_THAT(bad.cause.message, HasSubstr("/no/such/interpreter"));
+}
+
+TEST_F(LocalEngineTest, EgressReachesWhatIsAllowedAndOnlyThat) {
+  char host[256];
+  ASSERT_EQ(gethostname(host, sizeof(host)), 0);
+  const hostent* found = gethostbyname(host);
+  if (found == nullptr || found->h_addr_list[0][0] != 127) GTEST_SKIP() << "this host's name is not on its loopback";
+  const int port = world_.ListenOnHost();
+  const std::string target = absl::StrCat(host, ":", port);
+  const std::string script = absl::StrCat("exec 3<>/dev/tcp/", host, "/", port, " && echo connected");
+  ProcessSpec process;
+  process.egress = {target};
+  process.argv = {"bash", "-c", script + "; read -t 5 -u 3 line; exit 0"};
+  world_.RunJob("allowed", process);
+  EXPECT_THAT(world_.Output("allowed"), HasSubstr("connected"));
+  EXPECT_TRUE(world_.AcceptedOnHost());
+  // Another node finds the name and the address, and is turned away.
+  process.egress.clear();
+  world_.RunJob("other", process);
+  EXPECT_FALSE(world_.AcceptedOnHost());
 }
 
 TEST_F(LocalEngineTest, NothingIsLeftAfterDestroy) {

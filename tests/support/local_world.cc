@@ -140,7 +140,7 @@ int LocalWorld::Processes() {
 }
 
 int LocalWorld::ListenOnHost() {
-  host_listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  host_listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -149,6 +149,12 @@ int LocalWorld::ListenOnHost() {
   EXPECT_EQ(listen(host_listener_, 4), 0);
   getsockname(host_listener_, reinterpret_cast<sockaddr*>(&address), &size);
   return ntohs(address.sin_port);
+}
+
+bool LocalWorld::AcceptedOnHost() {
+  const int fd = accept4(host_listener_, nullptr, nullptr, SOCK_CLOEXEC);
+  if (fd >= 0) close(fd);
+  return fd >= 0;
 }
 
 }  // namespace mayfly

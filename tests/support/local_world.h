@@ -46,6 +46,8 @@ class LocalWorld : public EngineEventSink {
   int Processes();
   // A port of the host's loopback on which the test listens.
   int ListenOnHost();
+  // Whether somebody has connected to it since the last call.
+  bool AcceptedOnHost();
 
   void OnEngineEvent(const EngineEvent& event) override;
 

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
 #include "server/engine/local/channel.h"
+#include "server/engine/local/egress.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/network.h"
 #include "server/engine/local/node.h"
@@ -195,6 +196,9 @@ class Init : public NodeHost {
         node->slot()->shim->Send(ShimSpawn{request.id, request.argv, request.terminal}, std::move(frame.fds));
         return;
       }
+      case EgressGate::kType:
+        if (frame.fds.size() == 1) egress_.SetGate(std::move(frame.fds[0]));
+        return;
       case KillCommand::kType: {
         KillCommand request;
         if (!Decode(frame.body, request)) return;
@@ -305,7 +309,24 @@ class Init : public NodeHost {
       }
       source = *number;
     }
-    node->Prepare(request.attempt, std::move(request.process), source);
+    std::vector<std::string> routes;
+    if (const absl::Status status = OpenEgress(*node, request.process, &routes); !status.ok()) {
+      Cause cause;
+      cause.code = CauseCode::kStartFailed;
+      cause.message = std::string(status.message());
+      return node->FailPreparation(request.attempt, cause);
+    }
+    node->Prepare(request.attempt, std::move(request.process), source, std::move(routes));
+  }
+
+  absl::Status OpenEgress(const Node& node, const ProcessSpec& process, std::vector<std::string>* routes) {
+    for (const std::string& text : process.egress) {
+      MAYFLY_ASSIGN_OR_RETURN(const EgressTarget target, ParseEgress(text));
+      MAYFLY_RETURN_IF_ERROR(egress_.Allow(target, SlotAddress(node.slot()->index)));
+      if (target.literal) routes->push_back(target.host);
+    }
+    if (!process.egress.empty()) WriteHosts();
+    return absl::OkStatus();
   }
 
   void RefusePrepare(const PrepareRequest& request) {
@@ -334,6 +355,7 @@ class Init : public NodeHost {
       absl::StrAppend(&text, FormatAddress(SlotAddress(node->slot()->index)), " ", name, " ", name, ".", environment_,
                       "\n");
     }
+    text += egress_.HostsLines();
     const UniqueFd fd(open(kHostsFile, O_WRONLY | O_CLOEXEC));
     if (pwrite(fd.get(), text.data(), text.size(), 0) < 0 || ftruncate(fd.get(), static_cast<off_t>(text.size())) < 0)
       errno = 0;
@@ -426,6 +448,7 @@ class Init : public NodeHost {
   std::map<std::string, std::string> addresses_;
   std::map<std::string, std::unique_ptr<TcpProxy>> proxies_;  // By "node:port".
   std::map<uint64_t, std::unique_ptr<Relay>> relays_;
+  EgressGateway egress_{&reactor_};
   ProbeBudget probe_budget_;
   struct Command {
     UniqueFd output;

@@ -25,6 +25,7 @@
 #include "mayfly/base/status.h"
 #include "server/engine/local/channel.h"
 #include "server/engine/local/descriptor.h"
+#include "server/engine/local/egress.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/plot.h"
 #include "server/engine/local/seccomp_filter.h"
@@ -112,6 +113,11 @@ class Launcher {
       case ReleaseRequest::kType: {
         ReleaseRequest request;
         if (Decode(frame.body, request)) Release(request.scope);
+        return;
+      }
+      case EgressRequest::kType: {
+        EgressRequest request;
+        if (Decode(frame.body, request)) StartEgress(request.scope);
         return;
       }
       case DescribeRequest::kType:
@@ -299,6 +305,18 @@ class Launcher {
 
   void SendReceipt(const std::string& scope, const Receipt& receipt) {
     if (server_ != nullptr) server_->Send(ReleaseReply{scope, receipt});
+  }
+
+  void StartEgress(const std::string& scope) {
+    const auto descriptor = ReadDescriptor(options_.state_dir, scope);
+    auto pair = SocketPair(SOCK_STREAM);
+    if (!descriptor.ok() || !pair.ok()) return server_->Send(EgressReply{scope, "no such scope"});
+    const auto pid = CloneProcess(0);
+    if (!pid.ok()) return server_->Send(EgressReply{scope, std::string(pid.status().message())});
+    if (*pid == 0) RunEgress(std::move(pair->second), root_ ? descriptor->host_id : 0);
+    std::vector<UniqueFd> fds;
+    fds.push_back(std::move(pair->first));
+    server_->Send(EgressReply{scope, ""}, std::move(fds));
   }
 
   void Describe() {

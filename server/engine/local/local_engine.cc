@@ -22,6 +22,7 @@
 #include "server/engine/local/channel.h"
 #include "server/engine/local/collect.h"
 #include "server/engine/local/descriptor.h"
+#include "server/engine/local/egress.h"
 #include "server/engine/local/fd_stream.h"
 #include "server/engine/local/io_thread.h"
 #include "server/engine/local/messages.h"
@@ -53,6 +54,7 @@ struct Scope {
   UniqueFd source;
   std::string source_root;
   bool lost = false;
+  bool has_egress = false;
   bool snapshot_wanted = false, snapshot_seen = false;
   Snapshot snapshot;
 };
@@ -181,12 +183,16 @@ class LocalEngineImpl : public LocalEngine {
       return absl::FailedPreconditionError(absl::StrCat(ref.node, " still runs attempt ", node.attempt));
     }
     if (ref.attempt > node.attempt) node = NodeRecord{ref.attempt, true, false, false};
-    WhenConnected(scope, [ref, process](Scope& s) {
+    for (const std::string& target : process.egress) MAYFLY_RETURN_IF_ERROR(ParseEgress(target).status());
+    WhenConnected(scope, [this, ref, process](Scope& s) {
       PrepareRequest request{ref.node, ref.attempt, false, process};
       std::vector<UniqueFd> fds;
       if (s.source.valid() && process.source_root == s.source_root) {
         request.has_source = true;
         fds.push_back(std::move(s.source));  // The init keeps it for all nodes.
+      }
+      if (!process.egress.empty() && launcher_ != nullptr && !std::exchange(s.has_egress, true)) {
+        launcher_->Send(EgressRequest{ref.scope});
       }
       s.channel->Send(request, std::move(fds));
     });
@@ -335,6 +341,15 @@ class LocalEngineImpl : public LocalEngine {
       case ReleaseReply::kType: {
         ReleaseReply reply;
         if (Decode(frame.body, reply)) OnReleased(reply);
+        return;
+      }
+      case EgressReply::kType: {
+        EgressReply reply;
+        if (!Decode(frame.body, reply) || frame.fds.size() != 1) return;
+        const auto it = scopes_io_.find(reply.scope);
+        if (it != scopes_io_.end() && it->second->channel != nullptr) {
+          it->second->channel->Send(EgressGate{}, std::move(frame.fds));
+        }
         return;
       }
       case DescribeReply::kType: {

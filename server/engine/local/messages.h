@@ -213,6 +213,17 @@ struct KillCommand {  // Of an ExecCommand; its CallDone follows.
   std::string node;
   MAYFLY_MESSAGE(52, id, node)
 };
+struct EgressOpen {  // Init to the process outside.
+  uint64_t id = 0;
+  std::string host;
+  int port = 0;
+  MAYFLY_MESSAGE(53, id, host, port)
+};
+struct EgressOpened {  // Carries the connection unless there is an error.
+  uint64_t id = 0;
+  std::string error;
+  MAYFLY_MESSAGE(54, id, error)
+};
 struct EgressGate {  // Carries the link to the process outside.
   MAYFLY_MESSAGE(51)
 };
@@ -228,8 +239,9 @@ struct ShimSetup {  // Carries stdout and stderr of the node. ShimReady or ShimF
   bool wipe_source = false;
   bool limit_data = false, limit_processes = false;  // By rlimits, for want of control groups.
   bool notify = false;
+  std::vector<std::string> routes;  // Addresses outside that lie behind the hub for this node.
   ProcessSpec process;
-  MAYFLY_MESSAGE(61, node, host_name, source, wipe_source, limit_data, limit_processes, notify, process)
+  MAYFLY_MESSAGE(61, node, host_name, source, wipe_source, limit_data, limit_processes, notify, routes, process)
 };
 struct ShimReady {  // Carries the node's notify socket when its probe wants one.
   MAYFLY_MESSAGE(62)

@@ -29,6 +29,8 @@ constexpr int kPrefix = 16;
 constexpr int kLoopbackIndex = 1;
 constexpr int kEthIndex = 2;     // The only other link of a slot: veth "eth0".
 constexpr int kBridgeIndex = 2;  // The hub's "hub0".
+// The subnet; local and broadcast ones of both addresses.
+constexpr int kSlotRoutes = 6;
 constexpr uint16_t kCreate = NLM_F_CREATE | NLM_F_EXCL;
 
 void SetUp(NetlinkBatch& batch, int index) {
@@ -141,6 +143,29 @@ absl::Status Enter(const UniqueFd& network) {
 
 }  // namespace
 
+absl::Status AddHubAddress(uint32_t address) {
+  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
+  NetlinkBatch batch;
+  AddAddress(batch, kBridgeIndex, address, 32);
+  return route.Execute(std::move(batch));
+}
+
+absl::Status AddSlotRoute(uint32_t address) {
+  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
+  rtmsg message{};
+  message.rtm_family = AF_INET;
+  message.rtm_dst_len = 32;
+  message.rtm_table = RT_TABLE_MAIN;
+  message.rtm_protocol = RTPROT_STATIC;
+  message.rtm_scope = RT_SCOPE_LINK;
+  message.rtm_type = RTN_UNICAST;
+  NetlinkBatch batch;
+  batch.Begin(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, message);
+  batch.AttrU32(RTA_DST, address);
+  batch.AttrU32(RTA_OIF, kEthIndex);
+  return route.Execute(std::move(batch));
+}
+
 uint32_t HubAddress() {
   return htonl(kNet + 1);
 }
@@ -219,13 +244,18 @@ absl::Status ProveClean(bool hub) {
     return absl::FailedPreconditionError(
         absl::StrCat(left.sockets.size(), " sockets are left, first ", left.sockets[0].ToString()));
   }
-  if (hub) return absl::OkStatus();  // Its links follow from the slots'; nothing untrusted ever runs in it.
   MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
+  if (hub) {
+    // Its links follow from the slots'. More addresses than lo's and its own were a way out for somebody.
+    MAYFLY_ASSIGN_OR_RETURN(const int own, CountDump(route, RTM_GETADDR, AF_INET));
+    return own == 2 ? absl::OkStatus() : absl::FailedPreconditionError(absl::StrCat("has ", own, " addresses, not 2"));
+  }
+  MAYFLY_ASSIGN_OR_RETURN(const int routes, CountDump(route, RTM_GETROUTE, AF_INET));
   MAYFLY_ASSIGN_OR_RETURN(const int links, CountDump(route, RTM_GETLINK, AF_UNSPEC));
   MAYFLY_ASSIGN_OR_RETURN(const int addresses, CountDump(route, RTM_GETADDR, AF_INET));
-  if (links != 2 || addresses != 2) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("has ", links, " links and ", addresses, " addresses, not 2 and 2"));
+  if (links != 2 || addresses != 2 || routes != kSlotRoutes) {
+    return absl::FailedPreconditionError(absl::StrCat("has ", links, " links, ", addresses, " addresses and ", routes,
+                                                      " routes, not 2, 2 and ", kSlotRoutes));
   }
   return absl::OkStatus();
 }

@@ -36,7 +36,13 @@ struct Networks {
 // in the hub. For a child process made for the purpose.
 absl::StatusOr<Networks> MakeNetworks(int slots);
 
-// Proves that a network is as MakeNetworks left it: no socket of any kind, and no link, address or route but ours.
+// In the hub: makes `address` one of the hub's own. ALREADY_EXISTS when it is.
+absl::Status AddHubAddress(uint32_t address);
+// In a slot's network: sends packets for `address` to the hub.
+absl::Status AddSlotRoute(uint32_t address);
+
+// Proves that a network is as MakeNetworks left it: no socket of any kind, and no link, address or
+// route but ours.
 // Sockets that the kernel still winds down for dead processes are destroyed first. The caller must be inside, with
 // CAP_NET_ADMIN. FAILED_PRECONDITION names what was found.
 absl::Status ProveClean(bool hub);

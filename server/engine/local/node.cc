@@ -48,7 +48,7 @@ void Node::RepeatLast() {
   }
 }
 
-void Node::Prepare(int attempt, ProcessSpec process, int source) {
+void Node::Prepare(int attempt, ProcessSpec process, int source, std::vector<std::string> routes) {
   if (attempt == attempt_ && state_ != State::kNew) return RepeatLast();
   const bool wipe = one_shot_;  // A job's next try begins with the files it began with.
   attempt_ = attempt;
@@ -74,6 +74,7 @@ void Node::Prepare(int attempt, ProcessSpec process, int source) {
   setup.limit_data = !host_->memory_limits();
   setup.limit_processes = !host_->process_limits();
   setup.notify = process_.probe.kind == Probe::Kind::kNotify;
+  setup.routes = std::move(routes);
   setup.process = process_;
   setup.process.variables = WithDefaultVariables(process_.variables);
   if (setup.notify) setup.process.variables["NOTIFY_SOCKET"] = kNotifySocket;

@@ -65,7 +65,7 @@ class Node {
   void Remember(const EngineEvent& event) { events_.push_back(event); }
 
   // `source` is the number of the shared source folder or -1. A repeated attempt repeats its last event.
-  void Prepare(int attempt, ProcessSpec process, int source);
+  void Prepare(int attempt, ProcessSpec process, int source, std::vector<std::string> routes);
   void FailPreparation(int attempt, Cause cause);
   void Start(bool one_shot);
   void Stop();

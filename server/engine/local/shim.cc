@@ -1,5 +1,6 @@
 #include "server/engine/local/shim.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <sched.h>
@@ -25,6 +26,7 @@
 #include "server/engine/local/collect.h"
 #include "server/engine/local/exec_child.h"
 #include "server/engine/local/messages.h"
+#include "server/engine/local/network.h"
 #include "server/engine/local/reactor.h"
 
 namespace mayfly::local {
@@ -123,6 +125,11 @@ class Shim {
     if (sethostname(setup.host_name.c_str(), setup.host_name.size()) != 0) errno = 0;
     if (const absl::Status status = Furnish(process_, setup.source, setup.wipe_source); !status.ok()) {
       return fail(CauseCode::kStartFailed, status);
+    }
+    for (const std::string& address : setup.routes) {
+      if (const absl::Status status = AddSlotRoute(inet_addr(address.c_str())); !status.ok()) {
+        return fail(CauseCode::kStartFailed, Annotate(status, absl::StrCat("egress to ", address)));
+      }
     }
     ExecSpec exec;
     exec.argv = process_.argv;

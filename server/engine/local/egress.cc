@@ -1,0 +1,186 @@
+#include "server/engine/local/egress.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/status.h"
+#include "server/engine/local/messages.h"
+#include "server/engine/local/network.h"
+#include "server/engine/local/proxy.h"
+
+namespace mayfly::local {
+namespace {
+
+constexpr int kConnectSeconds = 10;
+
+void SendOne(int channel, const EgressOpened& opened, UniqueFd connection) {
+  Reactor reactor;
+  Channel out(&reactor, UniqueFd(dup(channel)), [](Frame) {}, [] {});
+  std::vector<UniqueFd> fds;
+  if (connection.valid()) fds.push_back(std::move(connection));
+  out.Send(opened, std::move(fds));
+  out.Flush();
+}
+
+// In a child of its own: resolving a name blocks.
+[[noreturn]] void ConnectOutside(int channel, const EgressOpen& open) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  EgressOpened opened{open.id, ""};
+  const int rc = getaddrinfo(open.host.c_str(), absl::StrCat(open.port).c_str(), &hints, &found);
+  if (rc != 0) opened.error = gai_strerror(rc);
+  for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
+    UniqueFd fd(socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const timeval limit{kConnectSeconds, 0};
+    if (fd.valid()) setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    if (fd.valid() && connect(fd.get(), a->ai_addr, a->ai_addrlen) == 0) {
+      SendOne(channel, EgressOpened{open.id, ""}, std::move(fd));
+      _exit(0);
+    }
+    opened.error = strerror(errno);
+  }
+  SendOne(channel, opened, UniqueFd());
+  _exit(0);
+}
+
+void Refuse(UniqueFd fd) {
+  const linger reset{1, 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+}  // namespace
+
+absl::StatusOr<EgressTarget> ParseEgress(const std::string& text) {
+  EgressTarget target;
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(text.substr(colon + 1), &target.port) ||
+      target.port < 1 || target.port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("egress '", text, "' is not host:port"));
+  }
+  target.host = text.substr(0, colon);
+  for (const char c : target.host) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '-' && c != '_') {
+      return absl::InvalidArgumentError(absl::StrCat("egress '", text, "' is not host:port"));
+    }
+  }
+  in_addr address;
+  target.literal = inet_pton(AF_INET, target.host.c_str(), &address) == 1;
+  return target;
+}
+
+void RunEgress(UniqueFd channel, uint32_t host_id) {
+  prctl(PR_SET_NAME, "mayfly-egress", 0, 0, 0);
+  CloseAllExcept({channel.get()});
+  for (int i = 0; i < 3; ++i) {
+    if (open("/dev/null", O_RDWR) < 0) _exit(1);
+  }
+  if (host_id != 0 && (syscall(SYS_setresgid, host_id, host_id, host_id) != 0 ||
+                       syscall(SYS_setresuid, host_id, host_id, host_id) != 0)) {
+    _exit(1);
+  }
+  signal(SIGCHLD, SIG_IGN);  // Children are reaped by the kernel.
+  Reactor reactor;
+  const int fd = channel.get();
+  Channel link(
+      &reactor, std::move(channel),
+      [fd](Frame frame) {
+        EgressOpen open;
+        if (frame.type != EgressOpen::kType || !Decode(frame.body, open)) return;
+        const auto pid = CloneProcess(0);
+        if (pid.ok() && *pid == 0) ConnectOutside(fd, open);
+      },
+      [] { _exit(0); });
+  reactor.Run();
+  _exit(0);
+}
+
+EgressGateway::~EgressGateway() {
+  for (const auto& [key, listener] : listeners_) reactor_->Remove(listener->fd.get());
+}
+
+void EgressGateway::SetGate(UniqueFd channel) {
+  gate_ = std::make_unique<Channel>(
+      reactor_, std::move(channel), [this](Frame frame) { OnGateFrame(std::move(frame)); }, [this] { gate_.reset(); });
+  for (const auto& send : std::exchange(unsent_, {})) send();
+}
+
+absl::Status EgressGateway::Allow(const EgressTarget& target, uint32_t source) {
+  auto& listener = listeners_[{target.host, target.port}];
+  if (listener == nullptr) {
+    uint32_t address = 0;
+    if (target.literal) {
+      inet_pton(AF_INET, target.host.c_str(), &address);
+    } else if (const auto it = addresses_.find(target.host); it != addresses_.end()) {
+      address = it->second;
+    } else {
+      address = EgressAddress(static_cast<int>(addresses_.size()));
+    }
+    const absl::Status added = AddHubAddress(address);
+    if (!added.ok() && !absl::IsAlreadyExists(added)) return Annotate(added, absl::StrCat("egress to ", target.host));
+    if (!target.literal) addresses_[target.host] = address;
+    MAYFLY_ASSIGN_OR_RETURN(const int fd, ListenOn(FormatAddress(address), target.port));
+    listener = std::make_unique<Listener>();
+    listener->fd = UniqueFd(fd);
+    listener->host = target.host;
+    listener->port = target.port;
+    Listener* const l = listener.get();
+    MAYFLY_RETURN_IF_ERROR(reactor_->Add(fd, EPOLLIN, [this, l](uint32_t) { Accept(*l); }));
+  }
+  listener->sources.insert(source);
+  return absl::OkStatus();
+}
+
+std::string EgressGateway::HostsLines() const {
+  std::string text;
+  for (const auto& [host, address] : addresses_) absl::StrAppend(&text, FormatAddress(address), " ", host, "\n");
+  return text;
+}
+
+void EgressGateway::Accept(Listener& listener) {
+  sockaddr_in peer{};
+  socklen_t size = sizeof(peer);
+  UniqueFd fd(accept4(listener.fd.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
+  if (!fd.valid()) return;
+  if (listener.sources.count(peer.sin_addr.s_addr) == 0) return Refuse(std::move(fd));
+  const uint64_t id = ++last_id_;
+  waiting_[id].accepted = std::move(fd);
+  const auto send = [this, id, host = listener.host, port = listener.port] { gate_->Send(EgressOpen{id, host, port}); };
+  if (gate_ != nullptr) {
+    send();
+  } else {
+    unsent_.push_back(send);
+  }
+}
+
+void EgressGateway::OnGateFrame(Frame frame) {
+  EgressOpened opened;
+  if (frame.type != EgressOpened::kType || !Decode(frame.body, opened)) return;
+  const auto it = waiting_.find(opened.id);
+  if (it == waiting_.end()) return;
+  UniqueFd accepted = std::move(it->second.accepted);
+  waiting_.erase(it);
+  if (frame.fds.size() != 1) return Refuse(std::move(accepted));
+  const uint64_t id = opened.id;
+  relays_[id] =
+      std::make_unique<Relay>(*reactor_, accepted.Release(), frame.fds[0].Release(), [this, id] { relays_.erase(id); });
+}
+
+}  // namespace mayfly::local

@@ -1,6 +1,6 @@
-// The way out: `egress: [host:port]` of a node. Inside, the name resolves to an address of the hub where the init listens
-// and lets only the nodes through that were given this way out. Outside, a small process that belongs to the environment
-// and ends with its init makes the connections from the host's network and hands them in as descriptors.
+// The way out: `egress: [host:port]` of a node. Inside, the name resolves to an address of the hub where the init
+// listens and lets only the nodes through that were given this way out. Outside, a small process that belongs to the
+// environment and ends with its init makes the connections from the host's network and hands them in as descriptors.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_EGRESS_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_EGRESS_H_
 
@@ -63,7 +63,7 @@ class EgressGateway {
   std::unique_ptr<Channel> gate_;
   std::map<std::string, uint32_t> addresses_;  // Host -> address on the hub.
   std::map<std::pair<std::string, int>, std::unique_ptr<Listener>> listeners_;
-  std::map<uint64_t, Waiting> waiting_;  // For a connection outside.
+  std::map<uint64_t, Waiting> waiting_;       // For a connection outside.
   std::deque<std::function<void()>> unsent_;  // Until there is a gate.
   std::map<uint64_t, std::unique_ptr<Relay>> relays_;
   uint64_t last_id_ = 0;

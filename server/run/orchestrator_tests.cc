@@ -23,7 +23,8 @@ Cause CauseOfEnd(const Node& node, const EngineEvent& event) {
   if (node.overdue) {
     cause.code = CauseCode::kTestDeadline;
     cause.message = absl::StrCat("still ran after ", HumanDuration(node.plan.process.probe.within));
-  } else if (event.signal == 0 && (cause.empty() || cause.code == CauseCode::kExited)) {
+  } else if (event.signal == 0 &&
+             (cause.empty() || cause.code == CauseCode::kExited || cause.code == CauseCode::kJobFailed)) {
     cause.code = CauseCode::kTestsFailed;
     cause.message = absl::StrCat("exited with code ", event.exit_code);
   } else if (OwnCrash(event.signal) && (cause.empty() || cause.code == CauseCode::kSignaled)) {

@@ -62,6 +62,35 @@ bool ForeignZombie(int pid) {
   return end != std::string::npos && stat.compare(end, 6, ") Z 1 ") == 0;
 }
 
+// pid -> parent, as this process sees both.
+std::map<int, int> Parents() {
+  std::map<int, int> found;
+  for (const int pid : Pids()) {
+    const std::string stat = ReadAll("/proc/" + std::to_string(pid) + "/stat");
+    const size_t end = stat.rfind(')');
+    if (end != std::string::npos) found[pid] = atoi(stat.c_str() + end + 4);
+  }
+  return found;
+}
+
+// The outermost of the processes around `pid` that is in a pid namespace other than ours: the environment's first.
+int Outermost(int pid, const std::map<int, int>& parents) {
+  const std::string own = ReadLink("/proc/self/ns/pid");
+  int found = 0;
+  for (auto at = parents.find(pid); at != parents.end(); at = parents.find(at->second)) {
+    if (ReadLink("/proc/" + std::to_string(at->first) + "/ns/pid") == own) break;
+    found = at->first;
+  }
+  return found;
+}
+
+bool Below(int pid, const std::set<int>& roots, const std::map<int, int>& parents) {
+  for (auto at = parents.find(pid); at != parents.end(); at = parents.find(at->second)) {
+    if (roots.count(at->first) > 0) return true;
+  }
+  return false;
+}
+
 void Walk(const std::string& folder, int depth, std::set<std::string>& found) {
   DIR* dir = opendir(folder.c_str());
   if (dir == nullptr) return;
@@ -205,12 +234,12 @@ std::set<std::string> Holdings::Folders(const std::string& state_dir) {
 }
 
 Holdings::Holdings(const std::vector<int>& service_pids, const std::string& state_dir, const std::set<std::string>& folders_before) {
-  std::set<std::string> places;
-  for (const int pid : service_pids) places.insert(ReadLink("/proc/" + std::to_string(pid) + "/ns/pid"));
-  places.erase("");
-  places.erase(ReadLink("/proc/self/ns/pid"));
-  for (const int pid : Pids()) {
-    if (places.count(ReadLink("/proc/" + std::to_string(pid) + "/ns/pid")) == 0) continue;
+  const std::map<int, int> parents = Parents();
+  std::set<int> roots;
+  for (const int pid : service_pids) roots.insert(Outermost(pid, parents));
+  roots.erase(0);
+  for (const auto& [pid, parent] : parents) {
+    if (!Below(pid, roots, parents)) continue;
     pids_[pid] = syscall(SYS_pidfd_open, pid, 0);
     Cgroups(pid, cgroups_);
   }

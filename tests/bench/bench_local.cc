@@ -58,7 +58,8 @@ void Check(const grpc::Status& status, const char* what) {
 class Client {
  public:
   explicit Client(const std::string& socket)
-      : stub_(v1::EnvironmentService::NewStub(grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()))) {
+      : stub_(v1::EnvironmentService::NewStub(
+            grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()))) {
     v1::ServerInfo info;
     grpc::ClientContext context;
     context.set_wait_for_ready(true);
@@ -104,7 +105,8 @@ class Client {
   void AwaitState(const std::string& name, Environment::State wanted) {
     bool reached = false;
     Watch(name, [&](const v1::Event& event) {
-      if (event.kind() == v1::Event::STATE && event.environment_state() == Environment::FAILED && wanted != Environment::DELETED) {
+      if (event.kind() == v1::Event::STATE && event.environment_state() == Environment::FAILED &&
+          wanted != Environment::DELETED) {
         Die(name + " failed: " + event.cause().node() + ": " + event.cause().code() + ": " + event.cause().message());
       }
       reached = reached || (event.kind() == v1::Event::STATE && event.environment_state() == wanted);

@@ -98,7 +98,8 @@ void Walk(const std::string& folder, int depth, std::set<std::string>& found) {
     const std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
     const std::string path = folder + "/" + name;
-    if (path.find("/log") != std::string::npos || path.find("/artifact") != std::string::npos || path.find("/report") != std::string::npos) {
+    if (path.find("/log") != std::string::npos || path.find("/artifact") != std::string::npos ||
+        path.find("/report") != std::string::npos) {
       continue;
     }
     if (entry->d_type == DT_DIR) {
@@ -155,7 +156,8 @@ ProcessWatch::ProcessWatch(std::string mark) : mark_(std::move(mark)) {
   message->id = {CN_IDX_PROC, CN_VAL_PROC};
   message->len = sizeof op;
   memcpy(message->data, &op, sizeof op);
-  if (bind(events_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || send(events_, listen, header->nlmsg_len, 0) < 0) {
+  if (bind(events_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      send(events_, listen, header->nlmsg_len, 0) < 0) {
     perror("cannot watch processes (root and the kernel's process connector are needed)");
     exit(3);
   }
@@ -233,7 +235,8 @@ std::set<std::string> Holdings::Folders(const std::string& state_dir) {
   return found;
 }
 
-Holdings::Holdings(const std::vector<int>& service_pids, const std::string& state_dir, const std::set<std::string>& folders_before) {
+Holdings::Holdings(const std::vector<int>& service_pids, const std::string& state_dir,
+                   const std::set<std::string>& folders_before) {
   const std::map<int, int> parents = Parents();
   std::set<int> roots;
   for (const int pid : service_pids) roots.insert(Outermost(pid, parents));

@@ -50,7 +50,8 @@ class ProcessWatch {
 class Holdings {
  public:
   // `state_dir` may lose folders, too; those of logs and reports stay and are not looked at.
-  Holdings(const std::vector<int>& service_pids, const std::string& state_dir, const std::set<std::string>& folders_before);
+  Holdings(const std::vector<int>& service_pids, const std::string& state_dir,
+           const std::set<std::string>& folders_before);
   ~Holdings();
   Holdings(const Holdings&) = delete;
   Holdings& operator=(const Holdings&) = delete;

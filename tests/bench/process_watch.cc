@@ -98,10 +98,7 @@ void Walk(const std::string& folder, int depth, std::set<std::string>& found) {
     const std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
     const std::string path = folder + "/" + name;
-    if (path.find("/log") != std::string::npos || path.find("/artifact") != std::string::npos ||
-        path.find("/report") != std::string::npos) {
-      continue;
-    }
+    if (name == "environments") continue;  // Logs and artifacts, which stay as long as the report.
     if (entry->d_type == DT_DIR) {
       found.insert(path);
       if (depth > 1) Walk(path, depth - 1, found);

@@ -82,7 +82,7 @@ class BadInput:
     def tearDownClass(cls):
         cls.taken.close()
         left = cls.world.close()
-        assert not left, "left behind after the server stopped:\n" + "\n".join(left)
+        assert not left, "left behind after the server stopped:\n" + left
 
     def test_each_case(self):
         for name, this in self.cases.items():
@@ -97,7 +97,7 @@ class BadInput:
                     self.assertNotIn(text, done.out + done.err)
 
     def test_nothing_is_left_of_any_environment(self):
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
         listed = self.world.mayfly("list", "-o", "name")
         self.assertEqual((listed.code, listed.out.strip()), (0, ""), listed)
 

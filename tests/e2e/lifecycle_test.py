@@ -54,7 +54,7 @@ class Lifecycle:
         self.mayfly = self.world.mayfly
 
     def tearDown(self):
-        self.assertEqual(self.world.close(), [], "left behind after the server stopped")
+        self.assertEqual(self.world.close(), "", "left behind after the server stopped")
 
     def pair(self):
         return self.world.catalogue("pair", PAIR)
@@ -99,7 +99,7 @@ class Lifecycle:
     def test_a_run_that_takes_too_long_is_124_and_cleans_up(self):
         done = self.mayfly("run", "-f", self.slow(60000), "--timeout", "1s")
         self.assertEqual(done.code, 124, done)
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
 
     # --- interrupts
 
@@ -116,7 +116,7 @@ class Lifecycle:
             with self.subTest(number):
                 code, text = self.interrupt(number)
                 self.assertEqual(code, 130, text)
-                self.assertEqual(self.world.left_beside_server(), [])
+                self.assertEqual(self.world.left_beside_server(), "")
                 (self.world.folder / "specs" / "slow").rename(self.world.folder / f"was-{number}")
 
     def test_a_client_killed_in_mid_watch_leaves_the_run_to_the_server(self):
@@ -127,7 +127,7 @@ class Lifecycle:
         wait_for(lambda: self.state("slow") in ("DELETED", ""))
         report = self.mayfly("report", "--name", "slow", "-o", "json")
         self.assertEqual((report.code, report.json["verdict"]), (0, "PASSED"), report)
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
 
     # --- the server
 
@@ -146,7 +146,7 @@ class Lifecycle:
         self.assertEqual(self.state("pair"), "ACTIVE")
         down = self.mayfly("down", "--name", "pair")
         self.assertEqual(down.code, 0, down)
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
 
     def test_a_host_without_user_namespaces_is_10(self):
         # The limit of a nested user namespace holds for what is made below it.
@@ -175,7 +175,7 @@ class Lifecycle:
         self.assertEqual(tested.code, 0, tested)
         down = self.mayfly("down", "-f", root)
         self.assertEqual(down.code, 0, down)
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
 
     def test_a_port_is_forwarded(self):
         self.up()
@@ -212,7 +212,7 @@ class Lifecycle:
         self.assertEqual(done.code, 5, done)
         self.assertNotIn(self.state("kept"), ("", "DELETED"))
         self.assertEqual(self.mayfly("down", "--name", "kept").code, 0)
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
 
     def test_doctor_says_what_the_host_can_do(self):
         done = self.mayfly("doctor", "-o", "json")

@@ -25,21 +25,21 @@ class Samples:
     @classmethod
     def tearDownClass(cls):
         left = cls.world.close()
-        assert not left, "left behind after the server stopped:\n" + "\n".join(left)
+        assert not left, "left behind after the server stopped:\n" + left
 
     def run_json(self, sample, *words):
         done = self.world.mayfly("run", "-f", SAMPLES / sample, "-o", "json", *words, limit=120)
         self.assertEqual(done.code, 0, done)
         report = done.json
         self.assertEqual(report["verdict"], "PASSED", done)
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
         return report
 
     def test_hello(self):
         done = self.world.mayfly("run", "-f", SAMPLES / "hello")
         self.assertEqual(done.code, 0, done)
         self.assertIn("PASSED", done.first)
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
 
     def test_shop(self):
         reports = self.world.home / "reports"
@@ -66,7 +66,7 @@ class Samples:
         self.assertTrue(skipped)
         for service in skipped:
             self.assertEqual(service["cause"]["node"], "t1-1", service)
-        self.assertEqual(self.world.left_beside_server(), [])
+        self.assertEqual(self.world.left_beside_server(), "")
 
 
 class SamplesAsRootOrSelf(Samples, unittest.TestCase):

@@ -13,6 +13,10 @@ def main():
     result = unittest.TextTestRunner(sys.stdout, verbosity=2, failfast="-f" in sys.argv).run(suite)
     for test, reason in result.skipped:
         print(f"SKIPPED {test.id().split('.', 1)[-1]}: {reason}")
-    failed = len({test.id() for test, _ in result.failures + result.errors})
-    print(f"{result.testsRun - failed - len(result.skipped)} passed, {failed} failed, {len(result.skipped)} skipped", flush=True)
+    # A failing subtest counts with its test; what goes wrong around tests (class set-up and end) counts, too.
+    failures = [getattr(test, "test_case", test) for test, _ in result.failures + result.errors]
+    failed = len({test.id() for test in failures})
+    failed_tests = len({test.id() for test in failures if isinstance(test, unittest.TestCase)})
+    skipped = len([test for test, _ in result.skipped if isinstance(test, unittest.TestCase)])
+    print(f"{result.testsRun - failed_tests - skipped} passed, {failed} failed, {len(result.skipped)} skipped", flush=True)
     os._exit(0 if result.wasSuccessful() else 1)

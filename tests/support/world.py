@@ -116,19 +116,20 @@ class World:
             time.sleep(0.05)
 
     def left_beside_server(self, wait=15):
-        """Processes below this one while the server lives on. Its own, its launcher's and its pool's are forks of one
+        """Processes below this one, a line each, while the server lives on. Its own, its launcher's and its pool's are forks of one
         program and no leak; what they keep ready is checked when the server is stopped."""
         end = time.monotonic() + wait
         while True:
             reap_orphans()
             found = [line for line in oracle.leaks(self.before, lineage=os.getpid(), kinds={"process"}) if "mayflyd" not in line]
             if not found or time.monotonic() > end:
-                return found
+                return "\n".join(found)
             time.sleep(0.05)
 
     def close(self):
-        """Stops the server and removes the folder. Returns what is left."""
+        """Removes what a test left up, stops the server, removes the folder. Returns what is left nevertheless, a line each."""
         pid = self.server_pid()
+        self.mayfly("down", "--all")
         self.mayfly("server", "stop", "--force")
         found = self.left()
         if found and pid:
@@ -139,7 +140,7 @@ class World:
                     pass
             self.left(wait=2)
         shutil.rmtree(self.folder, ignore_errors=True)
-        return found
+        return "\n".join(found)
 
 
 def reap_orphans():

@@ -190,11 +190,12 @@ absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::str
     const std::string parent = absl::StrCat(base, "/", group);
     const std::string folder = absl::StrCat(parent, "/s", slot);
     if (made.insert(folder).second) {
-      const bool first = mkdir(parent.c_str(), 0755) == 0;
-      if (first && cgroup.v2) {
+      // The base may be missing: an earlier launcher of this installation removes it when it ends.
+      for (const std::string& above : {base, parent}) {
+        if (mkdir(above.c_str(), 0755) != 0 || !cgroup.v2) continue;
         std::vector<std::string> all;
         for (const auto& [name, unused] : host.folders) all.push_back("+" + name);
-        MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, parent + "/cgroup.subtree_control", absl::StrJoin(all, " ")));
+        MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, above + "/cgroup.subtree_control", absl::StrJoin(all, " ")));
       }
       if (!MakeGroup(folder)) return ErrnoStatus(errno, folder);
       cgroup.procs.push_back(OpenIn(folder, "cgroup.procs", O_WRONLY));
@@ -240,6 +241,10 @@ absl::StatusOr<int> RemoveCgroups(const CgroupHost& host, const std::string& gro
   }
   if (!status.ok()) return status;
   return removed;
+}
+
+void RemoveInstallation(const CgroupHost& host) {
+  for (const auto& [controller, base] : host.folders) rmdir(base.c_str());
 }
 
 std::vector<std::string> ListCgroups(const CgroupHost& host) {

@@ -53,6 +53,9 @@ absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::str
 // one that is still busy.
 absl::StatusOr<int> RemoveCgroups(const CgroupHost& host, const std::string& group);
 
+// Removes the installation's own folders, unless groups of scopes that live on are in them.
+void RemoveInstallation(const CgroupHost& host);
+
 // Every group of this installation, alive or left over.
 std::vector<std::string> ListCgroups(const CgroupHost& host);
 

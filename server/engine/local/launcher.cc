@@ -155,6 +155,7 @@ class Launcher {
         return;
       }
     }
+    RemoveInstallation(cgroups_);
     _exit(0);
   }
 

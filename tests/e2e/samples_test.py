@@ -21,6 +21,7 @@ class Samples:
         if cls.ordinary and os.geteuid() != 0:
             raise unittest.SkipTest("already an ordinary user: RootOrSelf covers it")
         cls.world = World(ordinary=cls.ordinary)
+        cls.samples = cls.world.copy_of(SAMPLES)
 
     @classmethod
     def tearDownClass(cls):
@@ -28,7 +29,7 @@ class Samples:
         assert not left, "left behind after the server stopped:\n" + left
 
     def run_json(self, sample, *words):
-        done = self.world.mayfly("run", "-f", SAMPLES / sample, "-o", "json", *words, limit=120)
+        done = self.world.mayfly("run", "-f", self.samples / sample, "-o", "json", *words, limit=120)
         self.assertEqual(done.code, 0, done)
         report = done.json
         self.assertEqual(report["verdict"], "PASSED", done)
@@ -36,7 +37,7 @@ class Samples:
         return report
 
     def test_hello(self):
-        done = self.world.mayfly("run", "-f", SAMPLES / "hello")
+        done = self.world.mayfly("run", "-f", self.samples / "hello")
         self.assertEqual(done.code, 0, done)
         self.assertIn("PASSED", done.first)
         self.assertEqual(self.world.left_beside_server(), "")
@@ -57,7 +58,7 @@ class Samples:
         self.assertEqual(len(self.run_json("w21/w21-0")["services"]), 21)
 
     def test_one_that_never_listens_is_named_and_what_needs_it_is_skipped(self):
-        done = self.world.mayfly("run", "-f", SAMPLES / "w21/w21-fail", "-o", "json")
+        done = self.world.mayfly("run", "-f", self.samples / "w21/w21-fail", "-o", "json")
         self.assertEqual(done.code, 4, done)
         report = done.json
         self.assertEqual((report["verdict"], report["cause"]["node"], report["cause"]["code"]),

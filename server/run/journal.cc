@@ -40,6 +40,7 @@ Event& Journal::Add(EventKind kind, absl::Duration when) {
 
 void Journal::Put(absl::string_view kind, const std::string& name, int attempt, const std::string& digest,
                   bool confirmed) {
+  resources_.insert({std::string(kind), name});
   batch_.put_resources.push_back({record_.uid, std::string(kind), name, attempt, digest, confirmed});
 }
 
@@ -50,6 +51,12 @@ void Journal::Remove(absl::string_view kind, const std::string& name) {
                             [&](const ResourceRecord& r) { return r.kind == kind && r.name == name; }),
              puts.end());
   batch_.remove_resources.push_back({record_.uid, std::string(kind), name});
+  resources_.erase({std::string(kind), name});
+}
+
+void Journal::RemoveAll() {
+  const std::set<std::pair<std::string, std::string>> all = resources_;
+  for (const auto& [kind, name] : all) Remove(kind, name);
 }
 
 void Journal::Measure(const std::string& catalogue, const std::string& node, absl::Duration start_time) {

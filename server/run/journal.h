@@ -3,7 +3,9 @@
 #ifndef MAYFLY_SERVER_RUN_JOURNAL_H_
 #define MAYFLY_SERVER_RUN_JOURNAL_H_
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,6 +39,9 @@ class Journal {
 
   void Put(absl::string_view kind, const std::string& name, int attempt, const std::string& digest, bool confirmed);
   void Remove(absl::string_view kind, const std::string& name);
+  // Everything that was put and not removed, here or by a former server (Know).
+  void RemoveAll();
+  void Know(const ResourceRecord& resource) { resources_.insert({resource.kind, resource.name}); }
   void Measure(const std::string& catalogue, const std::string& node, absl::Duration start_time);
 
   bool empty() const;
@@ -50,6 +55,7 @@ class Journal {
   EnvironmentRecord record_;
   bool changed_ = false;
   WriteBatch batch_;
+  std::set<std::pair<std::string, std::string>> resources_;  // By kind and name.
   int64_t sequence_;
   int64_t committed_;
   absl::Duration last_offset_;

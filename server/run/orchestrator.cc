@@ -122,9 +122,9 @@ void Orchestrator::EndTurn() {
 void Orchestrator::Decide() {
   if (phase_ == Phase::kDriving) {
     SkipHopeless();
+    StopWanted();
     PrepareMore();
     StartReady();
-    StopWanted();
     Judge();
   } else if (phase_ == Phase::kStopping) {
     StopWanted();

@@ -67,7 +67,9 @@ int Orchestrator::FreeSlots(bool tests) const {
   const int limit = tests ? options_.test_slots : options_.start_slots;
   if (limit <= 0) return static_cast<int>(nodes_.size());
   int taken = 0;
-  for (const auto& node : nodes_) taken += node->has_slot && node->is_test() == tests;
+  for (auto* nodes : {&nodes_, &leaving_}) {
+    for (const auto& node : *nodes) taken += node->has_slot && node->is_test() == tests;
+  }
   return limit - taken;
 }
 
@@ -317,6 +319,12 @@ void Orchestrator::StopWanted() {
   std::vector<Node*> all;
   for (const auto& node : nodes_) all.push_back(node.get());
   for (const auto& node : leaving_) all.push_back(node.get());
+  // Whoever has ended is not waited for, even when it is started again meanwhile.
+  for (Node* node : all) {
+    for (auto it = node->stop_after.begin(); it != node->stop_after.end();) {
+      it = (*it)->live() ? std::next(it) : node->stop_after.erase(it);
+    }
+  }
   for (Node* node : all) {
     if (!node->stop_wanted) continue;
     if (!node->live()) {
@@ -328,9 +336,8 @@ void Orchestrator::StopWanted() {
       continue;
     }
     if (node->stage == Stage::kStopping) continue;
-    if (std::any_of(node->stop_after.begin(), node->stop_after.end(), [](const Node* n) { return n->live(); })) continue;
+    if (!node->stop_after.empty()) continue;
     node->stage = Stage::kStopping;
-    node->stop_after.clear();
     effects_.push_back({Verb::kStop, node->plan.name, node->attempt});
     Guard(node->stop_grace + options_.stop_margin, &node->timer, [this, node] { OnDeadline(*node); });
   }
@@ -342,7 +349,9 @@ void Orchestrator::StopWanted() {
     }
     Cancel(&node->timer);
     Cancel(&node->backoff_timer);
-    for (Node* other : all) other->stop_after.erase(node);
+    for (auto* nodes : {&nodes_, &leaving_}) {
+      for (const auto& other : *nodes) other->stop_after.erase(node);
+    }
     journal_.Remove("node", node->plan.name);
     by_name_.erase(node->plan.name);
     it = leaving_.erase(it);

@@ -104,13 +104,8 @@ void Orchestrator::OnReleased(const EngineEvent& event) {
     } else if (node->state == NodeState::kWaiting) {
       SetState(*node, NodeState::kStopped, event.when).message = "not started";
     }
-    journal_.Remove("node", node->plan.name);
-    for (const Port& port : node->plan.process.ports) {
-      if (port.expose) journal_.Remove("port", absl::StrCat(node->plan.name, ":", port.number));
-    }
   }
-  for (const auto& node : leaving_) journal_.Remove("node", node->plan.name);
-  journal_.Remove("scope", record().scope);
+  journal_.RemoveAll();
   Event& receipt = journal_.Add(EventKind::kReceipt, event.when);
   receipt.receipt = event.receipt;
   EnvironmentRecord& record = journal_.Change();

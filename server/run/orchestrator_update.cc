@@ -123,6 +123,7 @@ void Orchestrator::Adopt(Adoption adoption) {
   judged_ = adoption.past.judged;
   std::map<std::string, const ResourceRecord*> resources;
   for (const ResourceRecord& resource : adoption.resources) {
+    journal_.Know(resource);
     if (resource.kind == "node") resources[resource.name] = &resource;
   }
   std::map<std::string, const FoundScope::Node*> found;

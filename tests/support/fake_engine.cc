@@ -130,6 +130,7 @@ absl::Status FakeEngine::Start(const NodeRef& ref, bool one_shot) {
     return absl::OkStatus();
   }
   node->one_shot = one_shot;
+  world_->Record(FakeHistory::Kind::kLaunched, ref);
   node->run = world_->script ? world_->script(ref, node->process, one_shot) : RunOfArgv(node->process, one_shot);
   world_->Launch(*node);
   return absl::OkStatus();
@@ -145,6 +146,7 @@ absl::Status FakeEngine::Stop(const NodeRef& ref) {
     return absl::OkStatus();
   }
   if (std::exchange(node->stopping, true)) return absl::OkStatus();
+  world_->Record(FakeHistory::Kind::kStopping, ref);
   const bool ran = node->stage == Stage::kRunning;
   const bool killed = ran && node->run.ignores_term;
   const absl::Duration takes =

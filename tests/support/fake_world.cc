@@ -67,6 +67,7 @@ void FakeWorld::Launch(Node& node) {
       return;
     }
     n.stage = Node::Stage::kEnded;
+    Record(FakeHistory::Kind::kStartFailed, n.ref);
     EngineEvent event;
     event.kind = EngineEvent::Kind::kStartFailed;
     event.node = n.ref;
@@ -117,6 +118,7 @@ void FakeWorld::End(Node& node, int exit_code, int signal, bool stopped) {
   node.stage = Node::Stage::kEnded;
   node.ready = false;
   if (ran) Record(FakeHistory::Kind::kEnded, node.ref, exit_code, signal, stopped);
+  else Record(FakeHistory::Kind::kStartFailed, node.ref);
   EngineEvent event;
   event.kind = EngineEvent::Kind::kExited;
   event.node = node.ref;

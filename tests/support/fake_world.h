@@ -38,7 +38,7 @@ FakeRun RunOfArgv(const ProcessSpec& process, bool one_shot);
 
 // One thing that happened, in order.
 struct FakeHistory {
-  enum class Kind { kScopeCreated, kPrepared, kStarted, kReady, kEnded, kExposed, kScopeReleased };
+  enum class Kind { kScopeCreated, kPrepared, kLaunched, kStarted, kReady, kStopping, kEnded, kStartFailed, kExposed, kScopeReleased };
   Kind kind = Kind::kStarted;
   NodeRef node;
   absl::Duration when;

@@ -152,11 +152,9 @@ absl::StatusOr<EnvironmentViewRef> RunHarness::RunTests(const std::string& name,
 bool RunHarness::RunUntil(const std::string& name, EnvironmentState state, absl::Duration limit) {
   const absl::Duration end = loop.Monotonic() + limit;
   while (true) {
-    loop.RunReady();
     const absl::StatusOr<EnvironmentViewRef> view = server().Get(name);
     if (view.ok() && (*view)->record.state == state) return true;
-    if (loop.Monotonic() >= end) return false;
-    loop.Advance(absl::Milliseconds(1));
+    if (!loop.Step(end - loop.Monotonic())) return false;
   }
 }
 

@@ -24,6 +24,8 @@ class VirtualLoop final : public Loop {
   void Advance(absl::Duration duration);
   // Runs until nothing is pending or `limit` of virtual time has passed; true when nothing is pending.
   bool RunUntilIdle(absl::Duration limit = absl::Hours(24 * 365));
+  // Runs the next function if it is due within `limit`, moving the clock to it; false when there is none.
+  bool Step(absl::Duration limit) { return RunNext(now_ + limit); }
   size_t pending() const { return queue_.size(); }
 
  private:

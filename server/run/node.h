@@ -55,6 +55,7 @@ struct Node {
   absl::Duration broke = -absl::InfiniteDuration();    // Last time a service ended by itself.
 
   PlannedNode planned;      // As users see `plan`.
+  double rank = 0;          // Larger first, when slots are few.
   int intended = 0;         // The attempt whose intent is durable.
   bool wanted = true;       // False: a test job of the plan that nobody asked to run.
   bool has_slot = false;    // It counts against the slots of its class.

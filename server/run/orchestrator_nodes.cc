@@ -84,7 +84,7 @@ void Orchestrator::StartReady() {
     if (may && !node->has_slot) ready.push_back(node.get());
   }
   std::stable_sort(ready.begin(), ready.end(),
-                   [](const Node* a, const Node* b) { return a->plan.priority > b->plan.priority; });
+                   [](const Node* a, const Node* b) { return a->rank > b->rank; });
   int free[2] = {FreeSlots(false), FreeSlots(true)};
   for (Node* node : ready) {
     int& left = free[node->is_test()];

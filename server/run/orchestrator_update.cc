@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/run/orchestrator.h"
+#include "server/run/start_order.h"
 
 namespace mayfly {
 
@@ -23,6 +24,7 @@ void Orchestrator::Relink() {
   }
   nodes_.clear();
   by_name_.clear();
+  const std::vector<double> ranks = StartOrder(plan_, options_.start_slots);
   for (const PlanNode& planned : plan_.nodes) {
     std::unique_ptr<Node> node = std::move(former[planned.name]);
     if (node == nullptr) {
@@ -32,6 +34,7 @@ void Orchestrator::Relink() {
     }
     node->plan = planned;
     node->planned = Describe(planned, plan_);
+    node->rank = ranks[nodes_.size()];
     node->needs.clear();
     node->needed_by.clear();
     nodes_.push_back(std::move(node));

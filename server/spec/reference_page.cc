@@ -89,14 +89,32 @@ std::string Escaped(absl::string_view text) {
   return absl::StrReplaceAll(text, {{"|", "\\|"}});
 }
 
+// What a value is, with a link to the table of a map that has one.
+std::string Describe(const Shape& shape) {
+  switch (shape.form) {
+    case Form::kTable:
+      return absl::StrCat("[", shape.table->name(), "](#",
+                          shape.table->name() == "service" ? "serviceyml" : shape.table->name(), ")");
+    case Form::kEither:
+      return absl::StrCat(Describe(*shape.item), ", or ", Describe(*shape.other));
+    case Form::kMap:
+      return absl::StrCat("a map to: ", Describe(*shape.item));
+    case Form::kList:
+      return shape.item->form == Form::kEither ? absl::StrCat("a list of: ", Describe(*shape.item))
+                                               : Escaped(Expected(shape));
+    default:
+      return Escaped(Expected(shape));
+  }
+}
+
 std::string Section(const TableInfo& table, absl::string_view title) {
   std::string out =
       absl::StrCat("## ", title, "\n\n", table.doc(),
                    "\n\n| Key | Value | Default | Meaning | Example |\n| --- | --- | --- | --- | --- |\n");
   for (const FieldInfo& field : table.fields()) {
-    absl::StrAppend(&out, "| `", field.key, "`", field.required ? " (required)" : "", " | ",
-                    Escaped(Expected(field.shape)), " | ", Escaped(field.fallback), " | ", Escaped(field.doc), " | `",
-                    field.key, ": ", Escaped(field.example), "` |\n");
+    absl::StrAppend(&out, "| `", field.key, "`", field.required ? " (required)" : "", " | ", Describe(field.shape),
+                    " | ", Escaped(field.fallback), " | ", Escaped(field.doc), " | `", field.key, ": ",
+                    Escaped(field.example), "` |\n");
   }
   return absl::StrCat(out, "\n");
 }

@@ -17,7 +17,8 @@ namespace mayfly {
 namespace {
 
 std::string Trimmed(double number) {
-  return absl::StrCat(number);
+  const auto whole = static_cast<int64_t>(number);
+  return static_cast<double>(whole) == number ? absl::StrCat(whole) : absl::StrCat(number);
 }
 
 absl::Status CheckNode(absl::string_view text) {

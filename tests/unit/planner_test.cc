@@ -3,6 +3,7 @@
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/plan/lint.h"
 #include "server/spec/catalogue_loader.h"
 #include "tests/support/spec_case.h"
 
@@ -178,6 +179,69 @@ TEST_F(PlannerTest, ImageNeedsAnEngineThatHasThem) {
       HasSubstr("envspec.yml:2:28: error: the local engine cannot run container images yet, and 'web' asks for it"));
   capabilities_.images = true;
   EXPECT_EQ(Text(Make(kImage, {})), "");
+}
+
+TEST_F(PlannerTest, BeforeJobHasItsServicesNeedsAndVariables) {
+  const PlanResult result = Make(R"(services:
+  web:
+    type: http
+    run: ./web
+    needs: [db]
+    env: {A: service, B: service}
+    before: {migrate: {run: ./migrate, env: {B: job}, workdir: sql, within: 9s}}
+  db: {type: postgres, run: ./pg}
+)",
+                                 {});
+  ASSERT_EQ(Text(result), "");
+  const PlanNode& migrate = At(result, "web.migrate");
+  EXPECT_EQ(migrate.kind, NodeKind::kJob);
+  EXPECT_THAT(migrate.process.variables,
+              testing::IsSupersetOf({testing::Pair("A", "service"), testing::Pair("B", "job")}));
+  EXPECT_EQ(migrate.process.workdir, result.plan.root + "/sql");
+  EXPECT_EQ(migrate.process.probe.within, absl::Seconds(9));
+  ASSERT_EQ(migrate.needs.size(), 1u);
+  EXPECT_EQ(result.plan.nodes[migrate.needs[0].node].name, "db");
+  const PlanNode& web = At(result, "web");
+  EXPECT_EQ(web.needs.back().condition, Condition::kCompleted);
+  EXPECT_EQ(result.plan.nodes[web.needs.back().node].name, "web.migrate");
+}
+
+TEST_F(PlannerTest, NeedingAJobDoesNotBringItsService) {
+  EnvironmentRequest request;
+  request.services = {"report"};
+  const PlanResult result = Make(R"(services:
+  web: {type: http, run: ./web, before: {migrate: ./migrate}}
+  report: {type: worker, run: ./report, needs: [web.migrate]}
+)",
+                                 request);
+  EXPECT_THAT(Names(result.plan), ElementsAre("web.migrate", "report"));
+}
+
+TEST_F(PlannerTest, WhatTheRequestSetsIsTextAndNoReference) {
+  EnvironmentRequest request;
+  request.variables = {{"A", "${web.url}"}};
+  const PlanResult result = Make("services:\n  web: {type: http, run: ./web, env: {A: x}}\n", request);
+  EXPECT_EQ(At(result, "web").process.variables.at("A"), "${web.url}");
+}
+
+TEST_F(PlannerTest, JobThatIsOneServiceIsAJobNode) {
+  const PlanResult result = Make("services:\n  seed: {type: job, run: ./seed, health: {within: 7s}}\n", {});
+  EXPECT_EQ(At(result, "seed").kind, NodeKind::kJob);
+  EXPECT_EQ(At(result, "seed").process.probe.kind, Probe::Kind::kNone);
+  EXPECT_EQ(At(result, "seed").process.probe.within, absl::Seconds(7));
+}
+
+TEST_F(PlannerTest, UnknownProfileSuggestsTheNearest) {
+  EnvironmentRequest request;
+  request.profile = "deb";
+  const PlanResult result = Make("services:\n  web: {type: http, run: ./web}\nprofiles: {dev: {ttl: 8h}}\n", request);
+  EXPECT_THAT(Text(result), HasSubstr("did you mean 'dev'?"));
+}
+
+TEST(LintPlanTest, MissesNothingThatOnlyARequestBrings) {
+  const SpecFolder folder(
+      "services:\n  web: {type: http, image: shop/web, replicas: 2, env: {A: \"${env.KEY}\"}, secrets: {B: token}}\n");
+  EXPECT_EQ(FormatDiagnostics(LintPlan(LoadCatalogue(folder.path()))), "");
 }
 
 TEST_F(PlannerTest, DigestFollowsTheProcessAndNotItsProbe) {

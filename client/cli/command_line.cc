@@ -271,6 +271,7 @@ class Grammar {
                                                               : std::string("a number of lines, please");
         });
     AddDuration(logs, "--since", &options_.since, "only what is younger, such as 5m");
+    logs->add_flag("--raw", options_.raw, "bytes as they were written, control characters included");
     CLI::App* events = Verb("events", "print what happened, a line each");
     Words(events, "NAME", "the environment; default: that of the nearest spec");
     Target(events);
@@ -304,7 +305,8 @@ class Grammar {
         ->type_name("TEST");
     CLI::App* lint = Verb("lint", "check the specs without a server");
     Spec(lint);
-    Verb("schema", "print the JSON Schema of service.yml and envspec.yml, for editors");
+    CLI::App* schema = Verb("schema", "print the JSON Schema of service.yml or envspec.yml, for editors");
+    Words(schema, "FILE", "service (the default) or envspec");
     CLI::App* explain = Verb("explain", "print a service as merged, with the origin of every value");
     Words(explain, "SERVICE", "the service");
     Spec(explain);

@@ -52,6 +52,7 @@ struct Options {
   bool all = false;     // list: also the deleted; down: every environment.
   std::string filter;   // list.
   bool follow = false;  // logs, events.
+  bool raw = false;     // logs: bytes as they are.
   int64_t tail = 0;     // logs.
   std::optional<absl::Duration> since;
   bool force = false;        // server stop.

@@ -83,7 +83,7 @@ std::string EnvironmentTable(const v1::Environment& environment, const Look& loo
   std::string out =
       absl::StrCat(EscapeLine(environment.name()), "  ", v1::Environment::State_Name(environment.state()));
   if (environment.verdict() != v1::VERDICT_UNSPECIFIED) absl::StrAppend(&out, "  ", VerdictWord(environment.verdict()));
-  absl::StrAppend(&out, "  engine ", EscapeLine(environment.engine()));
+  if (!environment.engine().empty()) absl::StrAppend(&out, "  engine ", EscapeLine(environment.engine()));
   if (environment.has_expire_time() && environment.state() != v1::Environment::DELETED) {
     absl::StrAppend(&out, "  expires in ", Remaining(ToTime(environment.expire_time())));
   }

@@ -93,8 +93,8 @@ std::string RenderRow(const ProgressRow& row, const Look& look, int name_columns
   return absl::StrCat(head, Paint(look, state_look.style, state), time, Paint(look, story_style, story));
 }
 
-std::string Counted(int count, absl::string_view noun) {
-  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+std::string Counted(int count, absl::string_view one, absl::string_view many) {
+  return absl::StrCat(count, " ", count == 1 ? one : many);
 }
 
 // What moves or needs attention first; among equals the plan's order.
@@ -169,8 +169,8 @@ std::string RenderEvent(const Progress& before, const v1::Event& event, const Lo
         tests += node.kind() == v1::Node::TEST_JOB;
       }
       return line("", Style::kPlain, "PLANNED",
-                  absl::StrCat(Counted(event.plan_size() - jobs - tests, "service"), ", ", Counted(jobs, "job"), ", ",
-                               Counted(tests, "test job")));
+                  absl::StrCat(Counted(event.plan_size() - jobs - tests, "service", "services"), ", ",
+                               Counted(jobs, "job", "jobs"), ", ", Counted(tests, "test job", "test jobs")));
     }
     case v1::Event::STATE:
       return line("", StyleOf(event.environment_state()), v1::Environment::State_Name(event.environment_state()),
@@ -213,8 +213,9 @@ std::string DescribeReceipt(const v1::Receipt& receipt) {
     for (const std::string& blocker : receipt.blockers()) blockers.push_back(EscapeLine(blocker));
     return absl::StrCat("could not remove: ", absl::StrJoin(blockers, "; "));
   }
-  return absl::StrCat(receipt.processes(), " processes, ", receipt.mounts(), " mounts, ", receipt.networks(),
-                      " networks in ", HumanDuration(ToDuration(receipt.took())));
+  return absl::StrCat(
+      Counted(receipt.processes(), "process", "processes"), ", ", Counted(receipt.mounts(), "mount", "mounts"), ", ",
+      Counted(receipt.networks(), "network", "networks"), " in ", HumanDuration(ToDuration(receipt.took())));
 }
 
 Cause CauseOf(const v1::Cause& cause) {

@@ -77,11 +77,14 @@ ExecEnd Talk(ExecStream& stream, bool terminal) {
   v1::ExecResponse response;
   while (stream.Read(&response)) {
     // Bytes as they are: whoever runs a shell inside wants its terminal sequences. A pipe that is closed ends it.
-    if (response.has_stdout() && !WriteAll(STDOUT_FILENO, response.stdout()).ok()) break;
-    if (response.has_stderr() && !WriteAll(STDERR_FILENO, response.stderr()).ok()) break;
+    const bool written = !(response.has_stdout() && !WriteAll(STDOUT_FILENO, response.stdout()).ok()) &&
+                         !(response.has_stderr() && !WriteAll(STDERR_FILENO, response.stderr()).ok());
+    if (!written) {
+      stream.Cancel();
+      break;
+    }
     if (response.has_exit_code()) end.exit_code = response.exit_code();
   }
-  stream.Cancel();
   eventfd_write(done.get(), 1);
   input.join();
   if (terminal) signal(SIGWINCH, SIG_DFL);

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/outcome.h"
@@ -14,8 +13,8 @@ namespace {
 class LogPrinter {
  public:
   LogPrinter(Session& session, bool with_names) : session_(session), with_names_(with_names) {
-    // A terminal must not be at the mercy of a service; neither a CI's page. A file or a pipe gets the bytes.
-    escape_ = session.console().out_is_terminal() || getenv("CI") != nullptr;
+    // What a service wrote must not command a terminal or a CI's page, which a pipe may well lead to.
+    escape_ = !session.options().raw;
   }
 
   void Print(const v1::StreamLogsResponse& batch) {

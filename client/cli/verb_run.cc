@@ -2,6 +2,7 @@
 #include "client/cli/outcome.h"
 #include "client/cli/spec_path.h"
 #include "client/cli/verbs.h"
+#include "mayfly/base/cause.h"
 #include "mayfly/base/ids.h"
 #include "mayfly/base/text.h"
 
@@ -31,6 +32,8 @@ ExitCode VerbRun(Session& session) {
   using Request = v1::CreateEnvironmentRequest;
   request->set_keep(options.keep_on_failure ? Request::ON_FAILURE : Request::NEVER);
   request->set_all_tests(options.tests.empty());
+  // A newer run of the same name (the next push) takes the place of the older one; what `up` keeps is never replaced.
+  request->set_allow_update(true);
   if (options.name.empty()) request->set_environment_id(FreshName(request->source()));
   const auto client = session.Connect();
   if (!client.ok()) return session.Fail(client.status());
@@ -55,6 +58,8 @@ ExitCode VerbRun(Session& session) {
   if (options.keep_on_failure && progress.state() != v1::Environment::DELETED) {
     session.console().Error(absl::StrCat("  it is kept for a look; remove it: mayfly down ", EscapeLine(follow.name)));
   }
+  // The name is another run's by now, and so is the report under it.
+  if (progress.cause().code() == InfoFor(CauseCode::kSuperseded).name) return kExitConflict;
   absl::Status told = PrintReport(session, **client, follow.name);
   if (told.ok()) told = SaveReports(session, **client, follow.name);
   if (!told.ok()) {

@@ -13,7 +13,8 @@ bool IsUp(v1::Environment::State state) {
   return state != v1::Environment::CREATING && state != v1::Environment::UPDATING && state != v1::Environment::TESTING;
 }
 
-ExitCode Arrived(Session& session, ProvisionerClient& client, const std::string& name, const FollowResult& result) {
+ExitCode Arrived(Session& session, ProvisionerClient& client, const std::string& name, const FollowResult& result,
+                 bool existed) {
   const Progress& progress = result.progress;
   if (progress.state() != v1::Environment::ACTIVE) {
     TellFailure(session, progress.cause(), name);
@@ -24,8 +25,10 @@ ExitCode Arrived(Session& session, ProvisionerClient& client, const std::string&
     return code == kExitOk ? kExitEnvironment : code;
   }
   const int services = progress.Count(v1::Node::READY, v1::Node::SERVICE);
-  session.console().Note(absl::StrCat(EscapeLine(name), " is up: ", services, services == 1 ? " service" : " services",
-                                      " ready, environment ACTIVE after ", HumanDuration(progress.active_after())));
+  // The time of an update is not since the beginning of the environment.
+  const std::string time = existed ? "" : absl::StrCat(" after ", HumanDuration(progress.active_after()));
+  session.console().Note(
+      absl::StrCat(EscapeLine(name), " is up: ", services, services == 1 ? " service" : " services", " ready", time));
   v1::GetEnvironmentRequest get;
   get.set_name(name);
   const auto environment = client.GetEnvironment(get);
@@ -54,9 +57,13 @@ ExitCode VerbUp(Session& session) {
   const bool existed = environment->state() != v1::Environment::CREATING;
   follow.told_until = existed ? environment->last_sequence() : 0;
   follow.deadline = deadline;
-  follow.done = [](const Progress& progress) { return IsUp(progress.state()); };
+  // An update that has been accepted but not yet begun: the state of before is not its end.
+  const bool begins = environment->state() == v1::Environment::UPDATING;
+  follow.done = [begins, told = follow.told_until](const Progress& progress) {
+    return IsUp(progress.state()) && (!begins || progress.last_sequence() > told);
+  };
   const FollowResult result = Follow(session, **client, follow);
-  if (result.end == FollowEnd::kDone) return Arrived(session, **client, follow.name, result);
+  if (result.end == FollowEnd::kDone) return Arrived(session, **client, follow.name, result, existed);
   // Interrupting an update must not take away what was there before it.
   return EndEarly(session, **client, follow, result, Undo{.removes = !existed});
 }

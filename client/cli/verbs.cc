@@ -20,6 +20,7 @@ const VerbEntry* FindVerb(const std::string& name) {
       {"extend", VerbExtend, false},
       {"restart", VerbRestart, true},
       {"lint", VerbLint, false},
+      {"schema", VerbSchema, false},
       {"explain", VerbExplain, false},
       {"init", VerbInit, false},
       {"doctor", VerbDoctor, false},

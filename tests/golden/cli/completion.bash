@@ -284,7 +284,7 @@ _mayfly() {
     'restart') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --no-wait --timeout --on-interrupt' ;;
     'get') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
     'list') words='--help -h --output -o --color --quiet -q --verbose -v --filter --all --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
-    'logs') words='--help -h --output -o --color --quiet -q --verbose -v --file --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow -f --tail --since' ;;
+    'logs') words='--help -h --output -o --color --quiet -q --verbose -v --file --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow -f --tail --since --raw' ;;
     'events') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow --timeout' ;;
     'watch') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --timeout' ;;
     'report') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --report-dir --junit' ;;

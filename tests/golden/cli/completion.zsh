@@ -9,7 +9,7 @@ _mayfly() {
   done
   case "$word_path" in
     '')
-      local -a commands=('up:make the environment, or bring it up to date, and wait until it is usable' 'run:up, test, report, down\: the verdict is the exit code' 'test:run test jobs in an environment that is up' 'down:remove the environment and everything in it' 'extend:give an environment more time to live' 'restart:restart services in place, in order' 'get:show one environment\: nodes, URLs, cause' 'list:list environments' 'logs:print what services wrote' 'events:print what happened, a line each' 'watch:follow an environment until it is gone' 'report:print the report of an environment, also after it is gone' 'exec:run a command beside a service\: mayfly exec SERVICE -- COMMAND...' 'port-forward:a port of a service on this machine\: mayfly port-forward SERVICE LOCAL\:REMOTE' 'plan:print what would happen, and why' 'lint:check the specs without a server' 'schema:print the JSON Schema of service.yml and envspec.yml, for editors' 'explain:print a service as merged, with the origin of every value' 'init:write a first service.yml from what is in a folder' 'doctor:what this host can and cannot do, and how to mend it' 'server:the server that mayfly started for you' 'version:print the version' 'completion:print shell completion\: bash, zsh or fish')
+      local -a commands=('up:make the environment, or bring it up to date, and wait until it is usable' 'run:up, test, report, down\: the verdict is the exit code' 'test:run test jobs in an environment that is up' 'down:remove the environment and everything in it' 'extend:give an environment more time to live' 'restart:restart services in place, in order' 'get:show one environment\: nodes, URLs, cause' 'list:list environments' 'logs:print what services wrote' 'events:print what happened, a line each' 'watch:follow an environment until it is gone' 'report:print the report of an environment, also after it is gone' 'exec:run a command beside a service\: mayfly exec SERVICE -- COMMAND...' 'port-forward:a port of a service on this machine\: mayfly port-forward SERVICE LOCAL\:REMOTE' 'plan:print what would happen, and why' 'lint:check the specs without a server' 'schema:print the JSON Schema of service.yml or envspec.yml, for editors' 'explain:print a service as merged, with the origin of every value' 'init:write a first service.yml from what is in a folder' 'doctor:what this host can and cannot do, and how to mend it' 'server:the server that mayfly started for you' 'version:print the version' 'completion:print shell completion\: bash, zsh or fish')
       _describe -t commands command commands
       _arguments -S \
         '--help[Print this help message and exit]' \
@@ -240,7 +240,8 @@ _mayfly() {
         '--follow[go on as more comes]' \
         '-f[go on as more comes]' \
         '--tail[only the last N lines of each]:value:' \
-        '--since[only what is younger, such as 5m]:value:'
+        '--since[only what is younger, such as 5m]:value:' \
+        '--raw[bytes as they were written, control characters included]'
       ;;
     'events')
       _arguments -S \

@@ -48,7 +48,7 @@ class Walk {
     End end = FindEnd();
     absl::Duration cursor = scope_.end;
     if (end.node == nullptr) {
-      Add("", Known(scope_.planned) ? "wait" : "plan", scope_.begin, cursor);
+      Add("", "plan", scope_.begin, cursor);
       return Finish();
     }
     Add("", "wait", end.when, cursor);

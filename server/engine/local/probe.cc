@@ -1,5 +1,6 @@
 #include "server/engine/local/probe.h"
 
+#include <algorithm>
 #include <re2/re2.h>
 
 #include <utility>
@@ -94,7 +95,9 @@ void Prober::Start() {
       timer_ = reactor_.AddTimer(absl::ZeroDuration(), [this] { Look(); });
       break;
   }
-  report_timer_ = reactor_.AddTimer(kReportEvery, [this] { Report(); });
+  // The first report comes before the deadline, however near that is: it is what the failure will be told with.
+  const absl::Duration first = std::min(kReportEvery, options_.probe.within * 0.75);
+  report_timer_ = reactor_.AddTimer(first, [this] { Report(); });
 }
 
 void Prober::Report() {

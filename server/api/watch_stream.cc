@@ -36,10 +36,9 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchStream::Start(v1::WatchEnvironm
 
 void WatchStream::Turn(bool stopping) {
   if (ended_) return;
-  if (write_done_.exchange(false)) writing_ = false;
   if (broken_.load()) return End(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
   if (stopping) return End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "server is stopping"));
-  if (writing_) return;
+  if (WaitForWrite()) return;
   if (events_ == nullptr) {
     if (const absl::Status status = Subscribe(); !status.ok()) return End(ToGrpc(status));
   } else {
@@ -61,7 +60,7 @@ absl::Status WatchStream::Subscribe() {
   const grpc::Slice slice(first.SerializeAsString());
   const grpc::ByteBuffer message(&slice, 1);
   settled_ = IsSettled(start_->record) && request_.from_sequence() >= start_->last_sequence;
-  writing_ = true;
+  write_ = Write::kThenTurn;
   StartWrite(&(buffer_ = message));
   return absl::OkStatus();
 }
@@ -81,8 +80,15 @@ void WatchStream::WriteNext() {
     settled_ = true;
     if (request_.until_settled()) break;
   }
-  writing_ = true;
+  // Only a Read that found less than it could take is called back when there is more.
+  const bool more = static_cast<int>(events.size()) == kBatch || settled_ || events_->finished();
+  write_ = more ? Write::kThenTurn : Write::kAlone;
   StartWrite(&(buffer_ = grpc::ByteBuffer(slices.data(), slices.size())));
+}
+
+bool WatchStream::WaitForWrite() {
+  Write write = Write::kAlone;
+  return write_.compare_exchange_strong(write, Write::kThenTurn) || write == Write::kThenTurn;
 }
 
 bool WatchStream::Settles(const Event& event) const {
@@ -101,8 +107,7 @@ void WatchStream::End(const grpc::Status& status) {
 
 void WatchStream::OnWriteDone(bool ok) {
   if (!ok) broken_ = true;
-  write_done_ = true;
-  pump_->Wake(weak_from_this());
+  if (write_.exchange(Write::kNone) == Write::kThenTurn || !ok) pump_->Wake(weak_from_this());
 }
 
 void WatchStream::OnCancel() {

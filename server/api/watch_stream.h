@@ -40,6 +40,8 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   absl::Status Subscribe();
   void WriteNext();
+  // True when a write is under way; its end brings another turn then.
+  bool WaitForWrite();
   // Whether this event settles the environment for until_settled.
   bool Settles(const Event& event) const;
   void End(const grpc::Status& status);
@@ -48,15 +50,17 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   Provisioner* const provisioner_;
   StreamPump* const pump_;
   const CallToken token_;
-  std::atomic<bool> write_done_{false};
+  // Whether a write is under way, and if so, whether there is something to do as soon as it is done: most writes end
+  // with nothing to do, and a turn for each of 1,000 watchers would cost as much as writing to them.
+  enum class Write { kNone, kAlone, kThenTurn };
+  std::atomic<Write> write_{Write::kNone};
   std::atomic<bool> broken_{false};  // Cancelled, or a write failed.
 
   // Of the pump.
   EnvironmentViewRef start_;
   std::unique_ptr<EventSubscription> events_;
   grpc::ByteBuffer buffer_;  // What is being written.
-  bool writing_ = false;
-  bool settled_ = false;  // The event that settles it has been written.
+  bool settled_ = false;     // The event that settles it has been written.
   bool ended_ = false;
 };
 

@@ -48,6 +48,7 @@ absl::StatusOr<JunitCounts> CountJunit(const std::string& path) {
 std::unique_ptr<Provisioner> MakeProvisioner(const ProvisioningParts& parts) {
   Provisioner::Options options;
   options.state_dir = parts.state_dir;
+  options.max_environments = parts.max_environments;
   ProvisionerDependencies dependencies;
   dependencies.loop = parts.loop;
   dependencies.engine = parts.engine;

@@ -23,6 +23,7 @@ struct ProvisioningParts {
   Store* store = nullptr;
   FileCollector* collector = nullptr;
   LogSource* logs = nullptr;
+  int max_environments = 500;
 };
 std::unique_ptr<Provisioner> MakeProvisioner(const ProvisioningParts& parts);
 

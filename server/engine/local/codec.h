@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <string>
 #include <type_traits>
@@ -44,7 +45,8 @@ class Encoder {
     Put(static_cast<uint32_t>(value.size()));
     out_.append(value);
   }
-  void Put(const absl::Duration& value) { Put(static_cast<int64_t>(value / absl::Nanoseconds(1))); }
+  // Infinite durations travel as the extremes.
+  void Put(const absl::Duration& value) { Put(absl::ToInt64Nanoseconds(value)); }
   template <class T>
   void Put(const std::vector<T>& values) {
     Put(static_cast<uint32_t>(values.size()));
@@ -101,7 +103,9 @@ class Decoder {
   void Get(absl::Duration& value) {
     int64_t ns = 0;
     Get(ns);
-    value = absl::Nanoseconds(ns);
+    value = ns == std::numeric_limits<int64_t>::min()   ? -absl::InfiniteDuration()
+            : ns == std::numeric_limits<int64_t>::max() ? absl::InfiniteDuration()
+                                                        : absl::Nanoseconds(ns);
   }
   // Every element takes at least one byte, so a count beyond the rest of the input is a lie. Values are appended one by
   // one: a lie of the remaining size cannot allocate more than a small multiple of the input.

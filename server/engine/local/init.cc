@@ -196,6 +196,13 @@ class Init : public NodeHost {
         node->slot()->shim->Send(ShimSpawn{request.id, request.argv, request.terminal}, std::move(frame.fds));
         return;
       }
+      case UsageRequest::kType: {
+        UsageReply reply;
+        for (const auto& [name, node] : nodes_) {
+          if (node->Live()) reply.nodes[name] = node->slot()->cgroup.Read();
+        }
+        return server_->Send(reply);
+      }
       case EgressGate::kType:
         if (frame.fds.size() == 1) egress_.SetGate(std::move(frame.fds[0]));
         return;

@@ -26,6 +26,7 @@
 #include "server/engine/local/channel.h"
 #include "server/engine/local/descriptor.h"
 #include "server/engine/local/egress.h"
+#include "server/engine/local/host_checks.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/plot.h"
 #include "server/engine/local/seccomp_filter.h"
@@ -321,19 +322,8 @@ class Launcher {
   }
 
   void Describe() {
-    DescribeReply reply;
-    Capabilities& c = reply.capabilities;
-    c.engine = "local";
-    c.usable = true;
-    c.memory_limits = cgroups_.Has("memory");
-    c.process_limits = cgroups_.Has("pids");
-    c.cpu_limits = cgroups_.Has("cpu");
-    c.disk_limits = true;
-    if (!last_error_.empty()) {
-      c.usable = false;
-      c.checks.push_back({"environments", CapabilityCheck::Result::kMissing, last_error_, ""});
-    }
-    if (server_ != nullptr) server_->Send(reply);
+    if (capabilities_.engine.empty()) capabilities_ = CheckHost(cgroups_, root_, filter_.size());
+    if (server_ != nullptr) server_->Send(DescribeReply{capabilities_});
   }
 
   // ---- Making shells. ----
@@ -542,6 +532,7 @@ class Launcher {
   absl::Duration last_take_ = -absl::InfiniteDuration();
   Reactor::TimerId refill_timer_ = 0;
   std::string last_error_;
+  Capabilities capabilities_;
 };
 
 absl::StatusOr<int> ThreadCount() {

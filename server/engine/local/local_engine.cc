@@ -15,7 +15,9 @@
 #include <map>
 #include <set>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/ids.h"
 #include "mayfly/base/mutex.h"
 #include "mayfly/base/status.h"
@@ -32,6 +34,7 @@
 namespace mayfly::local {
 namespace {
 
+constexpr absl::Duration kUsageLimit = absl::Milliseconds(20);
 constexpr absl::Duration kAnswerLimit = absl::Seconds(10);
 
 // What the server knows of a node without asking: enough to refuse what cannot be.
@@ -40,6 +43,7 @@ struct NodeRecord {
   bool prepared = false;  // Accepted; not yet ended.
   bool running = false;
   bool ended = false;
+  int64_t pid = 0;  // While it runs.
 };
 
 // Fields below the line belong to the I/O thread.
@@ -55,6 +59,8 @@ struct Scope {
   std::string source_root;
   bool lost = false;
   bool has_egress = false;
+  Reactor::TimerId release_timer = 0;
+  std::map<std::string, Usage> usage;  // At the end.
   bool snapshot_wanted = false, snapshot_seen = false;
   Snapshot snapshot;
 };
@@ -74,6 +80,24 @@ absl::StatusOr<UniqueFd> ListenOnHost(const std::string& key, int host_port) {
     if (!absl::IsAlreadyExists(fd.status())) return fd.status();
   }
   return absl::ResourceExhaustedError("no free port on 127.0.0.1");
+}
+
+// Of one process alone, where no group counts for all of a node's.
+Usage ProcessUsage(int64_t pid) {
+  Usage usage;
+  const auto stat = pid > 0 ? ReadSmallFile(AT_FDCWD, absl::StrCat("/proc/", pid, "/stat")) : absl::NotFoundError("");
+  if (!stat.ok()) return usage;
+  const std::vector<std::string> fields = absl::StrSplit(stat->substr(stat->rfind(')') + 1), ' ');
+  int64_t ticks = 0;
+  for (size_t i = 12; i < 16 && i < fields.size(); ++i) {  // utime, stime, and those of children it waited for.
+    int64_t value = 0;
+    if (absl::SimpleAtoi(fields[i], &value)) ticks += value;
+  }
+  usage.cpu = absl::Seconds(ticks) / sysconf(_SC_CLK_TCK);
+  const auto status = ReadSmallFile(AT_FDCWD, absl::StrCat("/proc/", pid, "/status"));
+  const size_t peak = status.ok() ? status->find("VmHWM:") : std::string::npos;
+  if (peak != std::string::npos) usage.peak_memory_bytes = std::atoll(status->c_str() + peak + 6) * 1024;
+  return usage;
 }
 
 int64_t HostPid(int pidfd) {
@@ -182,7 +206,7 @@ class LocalEngineImpl : public LocalEngine {
     if (ref.attempt > node.attempt && node.prepared && !node.ended) {
       return absl::FailedPreconditionError(absl::StrCat(ref.node, " still runs attempt ", node.attempt));
     }
-    if (ref.attempt > node.attempt) node = NodeRecord{ref.attempt, true, false, false};
+    if (ref.attempt > node.attempt) node = NodeRecord{ref.attempt, true, false, false, 0};
     for (const std::string& target : process.egress) MAYFLY_RETURN_IF_ERROR(ParseEgress(target).status());
     WhenConnected(scope, [this, ref, process](Scope& s) {
       PrepareRequest request{ref.node, ref.attempt, false, process};
@@ -246,9 +270,7 @@ class LocalEngineImpl : public LocalEngine {
     MutexLock lock(mutex_);
     if (launcher_gone_) return absl::UnavailableError("the launcher has ended");
     if (const auto it = scopes_.find(id); it != scopes_.end()) it->second->destroying = true;
-    io_.Post([this, id] {
-      if (launcher_ != nullptr) launcher_->Send(ReleaseRequest{id});
-    });
+    io_.Post([this, id] { Release(id); });
     return absl::OkStatus();
   }
 
@@ -302,7 +324,10 @@ class LocalEngineImpl : public LocalEngine {
       const auto it = scopes_.find(event.node.scope);
       if (it == scopes_.end() || it->second->destroying) return;  // Its end has been asked for: only that is told.
       NodeRecord& node = it->second->nodes[event.node.node];
-      if (event.kind == EngineEvent::Kind::kStarted && node.attempt == event.node.attempt) node.running = true;
+      if (event.kind == EngineEvent::Kind::kStarted && node.attempt == event.node.attempt) {
+        node.running = true;
+        node.pid = event.pid;
+      }
       if (event.kind == EngineEvent::Kind::kExited || event.kind == EngineEvent::Kind::kStartFailed) {
         if (node.attempt == event.node.attempt) {
           node.ended = true;
@@ -329,6 +354,34 @@ class LocalEngineImpl : public LocalEngine {
     cause.code = CauseCode::kEngineUnavailable;
     cause.message = message;
     EmitScope(id, EngineEvent::Kind::kScopeFailed, cause);
+  }
+
+  // What its nodes have used can be asked only before they end; an init that does not answer is not waited for.
+  void Release(const std::string& id) {
+    const auto it = scopes_io_.find(id);
+    if (it == scopes_io_.end() || it->second->channel == nullptr) return SendRelease(id);
+    if (it->second->release_timer != 0) return;
+    it->second->channel->Send(UsageRequest{});
+    it->second->release_timer = io_.reactor()->AddTimer(kUsageLimit, [this, id] { SendRelease(id); });
+  }
+
+  void OnUsage(const std::string& id, Scope& scope, UsageReply reply) {
+    if (scope.release_timer == 0) return;
+    scope.usage = std::move(reply.nodes);
+    io_.reactor()->CancelTimer(scope.release_timer);
+    SendRelease(id);
+  }
+
+  void SendRelease(const std::string& id) {
+    if (launcher_ == nullptr) return;
+    if (const auto it = scopes_io_.find(id); it != scopes_io_.end()) {
+      MutexLock lock(mutex_);
+      for (const auto& [name, node] : it->second->nodes) {
+        Usage& usage = it->second->usage[name];
+        if (node.running && usage.peak_memory_bytes < 0) usage = ProcessUsage(node.pid);
+      }
+    }
+    launcher_->Send(ReleaseRequest{id});
   }
 
   void OnLauncherFrame(Frame frame) {
@@ -421,6 +474,9 @@ class LocalEngineImpl : public LocalEngine {
       if (!Decode(frame.body, message) || message.event.node.scope != id) return;
       if (!frame.fds.empty()) message.event.pid = HostPid(frame.fds[0].get());
       Emit(message.event);
+    } else if (frame.type == UsageReply::kType) {
+      UsageReply reply;
+      if (Decode(frame.body, reply)) OnUsage(id, *it->second, std::move(reply));
     } else if (frame.type == CallDone::kType) {
       CallDone done;
       if (Decode(frame.body, done)) FinishCall(done);
@@ -501,6 +557,7 @@ class LocalEngineImpl : public LocalEngine {
           end.when = MonotonicNow();
           end.signal = node.running ? SIGKILL : 0;
           end.stopped = true;
+          end.usage = scope->usage[name];
         }
         scopes_.erase(reply.scope);
         scopes_io_.erase(it);
@@ -578,8 +635,10 @@ absl::StatusOr<std::vector<FoundScope>> LocalEngineImpl::Recover() {
           FoundScope::Node& n = result.nodes.emplace_back();
           n.node = node.node;
           n.attempt = node.attempt;
+          int64_t pid = 0;
           for (const EngineEvent& event : node.events) {
             replay.push_back(event);
+            if (event.pid != 0) pid = event.pid;
             if (event.kind == EngineEvent::Kind::kStarted) n.running = true;
             if (event.kind == EngineEvent::Kind::kReady) n.ready = true;
             if (event.kind == EngineEvent::Kind::kExited || event.kind == EngineEvent::Kind::kStartFailed) {
@@ -589,7 +648,7 @@ absl::StatusOr<std::vector<FoundScope>> LocalEngineImpl::Recover() {
               n.signal = event.signal;
             }
           }
-          scope->nodes[node.node] = NodeRecord{node.attempt, true, n.running, n.exited};
+          scope->nodes[node.node] = NodeRecord{node.attempt, true, n.running, n.exited, pid};
         }
       });
     }

@@ -213,6 +213,13 @@ struct KillCommand {  // Of an ExecCommand; its CallDone follows.
   std::string node;
   MAYFLY_MESSAGE(52, id, node)
 };
+struct UsageRequest {  // UsageReply: what running nodes have used so far, as far as groups tell.
+  MAYFLY_MESSAGE(55)
+};
+struct UsageReply {
+  std::map<std::string, Usage> nodes;
+  MAYFLY_MESSAGE(56, nodes)
+};
 struct EgressOpen {  // Init to the process outside.
   uint64_t id = 0;
   std::string host;

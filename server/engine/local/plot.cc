@@ -26,15 +26,6 @@
 namespace mayfly::local {
 namespace {
 
-absl::Status WriteIdMaps(pid_t pid, uint32_t inside, uint32_t outside_user, uint32_t outside_group) {
-  const std::string folder = absl::StrCat("/proc/", pid);
-  // Without this an ordinary user may not map a group; it also keeps a service from shedding groups that deny it
-  // things.
-  MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, folder + "/setgroups", "deny"));
-  MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, folder + "/uid_map", absl::StrCat(inside, " ", outside_user, " 1")));
-  return WriteKernelFile(AT_FDCWD, folder + "/gid_map", absl::StrCat(inside, " ", outside_group, " 1"));
-}
-
 // Started by root, nothing may stay id 0 outside.
 absl::Status BecomeInside() {
   if (syscall(SYS_setresgid, kInsideId, kInsideId, kInsideId) != 0) return ErrnoStatus(errno, "setresgid");
@@ -151,6 +142,15 @@ absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group,
 }
 
 }  // namespace
+
+absl::Status WriteIdMaps(pid_t pid, uint32_t inside, uint32_t outside_user, uint32_t outside_group) {
+  const std::string folder = absl::StrCat("/proc/", pid);
+  // Without this an ordinary user may not map a group; it also keeps a service from shedding groups that deny it
+  // things.
+  MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, folder + "/setgroups", "deny"));
+  MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, folder + "/uid_map", absl::StrCat(inside, " ", outside_user, " 1")));
+  return WriteKernelFile(AT_FDCWD, folder + "/gid_map", absl::StrCat(inside, " ", outside_group, " 1"));
+}
 
 absl::StatusOr<Child> StartNetworkMaker(const Plot& plot, int slots) {
   MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));

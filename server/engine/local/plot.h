@@ -26,6 +26,9 @@ struct Plot {
   bool used = false;
 };
 
+// Maps one user and group of a new user namespace, whose first process is `pid`.
+absl::Status WriteIdMaps(pid_t pid, uint32_t inside, uint32_t outside_user, uint32_t outside_group);
+
 struct Child {
   pid_t pid = 0;
   UniqueFd channel;

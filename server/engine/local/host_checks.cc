@@ -36,7 +36,9 @@ std::string Sysctl(const std::string& path) {
   return text.ok() ? std::string(absl::StripSuffix(*text, "\n")) : "";
 }
 
-int ErrnoOf(int rc) { return rc == 0 ? 0 : errno; }
+int ErrnoOf(int rc) {
+  return rc == 0 ? 0 : errno;
+}
 
 [[noreturn]] void TryInChild(int channel) {
   char go;
@@ -49,8 +51,8 @@ int ErrnoOf(int rc) { return rc == 0 ? 0 : errno; }
   tried.tmpfs = ErrnoOf(mount("tmpfs", "/sys", "tmpfs", 0, nullptr));
   if (tried.tmpfs == 0) {
     for (const char* folder : {"/sys/up", "/sys/work", "/sys/low", "/sys/all"}) mkdir(folder, 0755);
-    tried.overlay = ErrnoOf(mount("overlay", "/sys/all", "overlay", 0,
-                                  "lowerdir=/sys/low,upperdir=/sys/up,workdir=/sys/work,userxattr"));
+    tried.overlay = ErrnoOf(
+        mount("overlay", "/sys/all", "overlay", 0, "lowerdir=/sys/low,upperdir=/sys/up,workdir=/sys/work,userxattr"));
   }
   _exit(write(channel, &tried, sizeof(tried)) == sizeof(tried) ? 0 : 1);
 }
@@ -60,7 +62,8 @@ int TryNamespaces(bool root, Tried* tried) {
   auto pair = SocketPair(SOCK_STREAM);
   if (!pair.ok()) return EMFILE;
   errno = 0;
-  const auto pid = CloneProcess(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS);
+  const auto pid =
+      CloneProcess(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS);
   if (!pid.ok()) return errno;
   if (*pid == 0) TryInChild(pair->second.get());
   pair->second.Reset();
@@ -88,22 +91,28 @@ CapabilityCheck NamespaceCheck(int error, const Tried& tried) {
   } else if (Sysctl("user/max_user_namespaces") == "0") {
     check.remedy = "sudo sysctl -w user.max_user_namespaces=15000";
   } else if (Sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1") {
-    check.remedy = "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with 'userns,' for mayflyd";
+    check.remedy =
+        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with 'userns,' for "
+        "mayflyd";
   } else {
-    check.remedy = "inside a container: start it with user namespaces and mounts allowed (docker: --security-opt "
-                   "seccomp=unconfined --security-opt apparmor=unconfined); otherwise see user.max_*_namespaces in sysctl";
+    check.remedy =
+        "inside a container: start it with user namespaces and mounts allowed (docker: --security-opt "
+        "seccomp=unconfined --security-opt apparmor=unconfined); otherwise see user.max_*_namespaces in sysctl";
   }
   return check;
 }
 
 CapabilityCheck MountCheck(const char* name, int error, const char* remedy) {
   if (error == 0) return {name, Result::kOk, "works inside a user namespace", ""};
-  return {name, Result::kMissing, error < 0 ? "could not be tried" : absl::StrCat("refused: ", std::strerror(error)), remedy};
+  return {name, Result::kMissing, error < 0 ? "could not be tried" : absl::StrCat("refused: ", std::strerror(error)),
+          remedy};
 }
 
 CapabilityCheck CgroupCheck(const CgroupHost& cgroups) {
   CapabilityCheck check{"control groups", Result::kOk, "", ""};
-  const char* mode = cgroups.mode == CgroupHost::Mode::kV2 ? "v2" : cgroups.mode == CgroupHost::Mode::kV1 ? "v1" : "none usable";
+  const char* mode = cgroups.mode == CgroupHost::Mode::kV2   ? "v2"
+                     : cgroups.mode == CgroupHost::Mode::kV1 ? "v1"
+                                                             : "none usable";
   std::string have, lack;
   for (const char* controller : {"memory", "pids", "cpu"}) {
     std::string& list = cgroups.Has(controller) ? have : lack;
@@ -114,7 +123,8 @@ CapabilityCheck CgroupCheck(const CgroupHost& cgroups) {
   check.result = Result::kDegraded;
   absl::StrAppend(&check.detail, "; without ", lack,
                   ": memory and process limits by rlimits, out of memory is inferred, no CPU limits");
-  check.remedy = "run as root, or give the user a delegated group: systemd-run --user --scope -p Delegate=yes mayflyd ...";
+  check.remedy =
+      "run as root, or give the user a delegated group: systemd-run --user --scope -p Delegate=yes mayflyd ...";
   return check;
 }
 
@@ -139,7 +149,8 @@ Capabilities CheckHost(const CgroupHost& cgroups, bool root, size_t filter_size)
   const int error = TryNamespaces(root, &tried);
   c.checks.push_back(NamespaceCheck(error, tried));
   if (c.checks.back().result == Result::kOk) {
-    c.checks.push_back(MountCheck("overlay", tried.overlay, "Linux 5.11 or newer with the overlay module: sudo modprobe overlay"));
+    c.checks.push_back(
+        MountCheck("overlay", tried.overlay, "Linux 5.11 or newer with the overlay module: sudo modprobe overlay"));
     c.checks.push_back(MountCheck("proc", tried.proc,
                                   "something is mounted over parts of /proc (usual in containers): start the container "
                                   "with an unmasked /proc (docker: --security-opt systempaths=unconfined)"));

@@ -93,7 +93,7 @@ class Init : public NodeHost {
     sigprocmask(SIG_BLOCK, &child, nullptr);
     children_ = UniqueFd(signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC));
     MAYFLY_RETURN_IF_ERROR(reactor_.Add(children_.get(), EPOLLIN, [this](uint32_t) { Reap(); }));
-    MAYFLY_RETURN_IF_ERROR(PrepareShared());
+    MAYFLY_RETURN_IF_ERROR(PrepareShared(config_.root));
     slots_.resize(config_.slots.size());
     for (size_t i = 0; i < slots_.size(); ++i) {
       slots_[i].index = static_cast<int>(i);
@@ -109,7 +109,7 @@ class Init : public NodeHost {
   absl::Status StartShim(Slot& slot) {
     MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
     const int network = slot.network.get();
-    MAYFLY_ASSIGN_OR_RETURN(const pid_t pid, CloneProcess(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS));
+    MAYFLY_ASSIGN_OR_RETURN(const pid_t pid, CloneProcess(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS));
     if (pid == 0) {
       std::vector<int> keep = slot.cgroup.Fds();
       keep.push_back(network);

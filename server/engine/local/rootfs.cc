@@ -26,6 +26,7 @@ constexpr int64_t kDefaultDiskBytes = 512 << 20;
 constexpr int64_t kBytesPerInode = 4096;
 constexpr char kBuild[] = "/sys/root";  // Where a shim's tmpfs is mounted until it becomes the root.
 constexpr char kEmpty[] = "/sys/empty";
+constexpr char kHost[] = "/sys/host";  // The host's read-only folders, put together once for all shims.
 
 absl::Status Mount(const char* source, const std::string& target, const char* type, unsigned long flags,
                    const std::string& options = "") {
@@ -64,6 +65,13 @@ absl::Status MountOverlay(const std::string& lower, const std::string& upper, co
       upper.empty() ? absl::StrCat("lowerdir=", lower, ",userxattr")
                     : absl::StrCat("lowerdir=", lower, ",upperdir=", upper, ",workdir=", work, ",userxattr");
   return Mount("overlay", target, "overlay", MS_NOSUID | MS_NODEV | (upper.empty() ? MS_RDONLY : 0), options);
+}
+
+// Covers a folder, where there is one, with an empty one.
+absl::Status Hide(const std::string& path) {
+  struct stat st;
+  if (lstat(path.c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) return absl::OkStatus();
+  return Mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k");
 }
 
 // Folders of the host that are never shown: the kernel's, other people's data, and what every service has of its own.
@@ -133,23 +141,50 @@ absl::Status MakeWritableFolder(const std::string& name, const std::string& root
   return absl::OkStatus();
 }
 
+// In the init.
+absl::Status ShareHostFolder(const RootPlan::Folder& folder, const std::vector<std::string>& hidden) {
+  const std::string target = absl::StrCat(kHost, "/", folder.name), from = "/" + folder.name;
+  if (folder.kind != RootPlan::Folder::Kind::kBind && folder.kind != RootPlan::Folder::Kind::kOverlay) {
+    return absl::OkStatus();
+  }
+  MAYFLY_RETURN_IF_ERROR(MakeFolder(target, 0755));
+  if (folder.kind == RootPlan::Folder::Kind::kBind) {
+    MAYFLY_RETURN_IF_ERROR(BindReadOnly(from, target));
+  } else {
+    // Fails where something is mounted below or the folder may not be read: then it stays empty.
+    MountOverlay(absl::StrCat(from, ":", kEmpty), "", "", target).IgnoreError();
+  }
+  for (const std::string& path : hidden) {
+    if (absl::StartsWith(path, from + "/")) MAYFLY_RETURN_IF_ERROR(Hide(kHost + path));
+  }
+  return absl::OkStatus();
+}
+
+// In a shim.
 absl::Status ShowHostFolder(const RootPlan::Folder& folder, const std::string& root) {
-  const std::string target = absl::StrCat(root, "/root/", folder.name), from = "/" + folder.name;
+  const std::string target = absl::StrCat(root, "/root/", folder.name);
   switch (folder.kind) {
     case RootPlan::Folder::Kind::kLink:
       return symlink(folder.link.c_str(), target.c_str()) == 0 ? absl::OkStatus() : ErrnoStatus(errno, target);
     case RootPlan::Folder::Kind::kWritable:
       return MakeWritableFolder(folder.name, root);
+    case RootPlan::Folder::Kind::kEmpty:
+      return MakeFolder(target, 0755);
     case RootPlan::Folder::Kind::kBind:
-      MAYFLY_RETURN_IF_ERROR(MakeFolder(target, 0755));
-      return BindReadOnly(from, target);
     case RootPlan::Folder::Kind::kOverlay:
       MAYFLY_RETURN_IF_ERROR(MakeFolder(target, 0755));
-      // Fails where something is mounted below or the folder may not be read: then it stays empty.
-      MountOverlay(absl::StrCat(from, ":", kEmpty), "", "", target).IgnoreError();
-      return absl::OkStatus();
+      return Mount(absl::StrCat(kHost, "/", folder.name).c_str(), target, nullptr, MS_BIND | MS_REC);
   }
   return absl::OkStatus();
+}
+
+bool IsEmptyFolder(const std::string& path) {
+  DIR* dir = opendir(path.c_str());
+  if (dir == nullptr) return true;
+  int entries = 0;
+  while (entries < 3 && readdir(dir) != nullptr) ++entries;
+  closedir(dir);
+  return entries < 3;  // "." and ".."
 }
 
 std::string DiskOptions(int64_t disk_bytes) {
@@ -230,29 +265,33 @@ RootPlan PlanRoot(const std::vector<std::string>& hidden) {
     } else if (!S_ISDIR(st.st_mode)) {
       continue;
     } else if (!IsProgramFolder(name)) {
-      folder.kind = RootPlan::Folder::Kind::kOverlay;
+      folder.kind = IsEmptyFolder("/" + name) ? RootPlan::Folder::Kind::kEmpty : RootPlan::Folder::Kind::kOverlay;
     }
     plan.folders.push_back(std::move(folder));
   }
   closedir(dir);
   for (const char* name : {"etc", "var", "srv"}) {
     if (access(absl::StrCat("/", name).c_str(), R_OK | X_OK) == 0) {
-      plan.folders.push_back({name, RootPlan::Folder::Kind::kWritable, ""});
+      const bool empty = IsEmptyFolder(absl::StrCat("/", name));
+      plan.folders.push_back({name, empty ? RootPlan::Folder::Kind::kEmpty : RootPlan::Folder::Kind::kWritable, ""});
     }
   }
   std::sort(plan.folders.begin(), plan.folders.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return plan;
 }
 
-absl::Status PrepareShared() {
+absl::Status PrepareShared(const RootPlan& plan) {
   MAYFLY_RETURN_IF_ERROR(Mount("none", "/", nullptr, MS_REC | MS_SLAVE));
   // /sys exists everywhere and is of no use to an init; it is covered in this mount namespace only.
   MAYFLY_RETURN_IF_ERROR(Mount("tmpfs", "/sys", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m"));
-  for (const char* folder : {"/sys/share", "/sys/etc", "/sys/empty", "/sys/root"})
+  for (const char* folder : {"/sys/share", "/sys/etc", "/sys/empty", "/sys/root", kHost})
     MAYFLY_RETURN_IF_ERROR(MakeFolder(folder, 0755));
   MAYFLY_RETURN_IF_ERROR(Mount(kSharedFolder, kSharedFolder, nullptr, MS_BIND));
   MAYFLY_RETURN_IF_ERROR(Mount("none", kSharedFolder, nullptr, MS_SHARED));
   MAYFLY_RETURN_IF_ERROR(WriteNew(kHostsFile, "127.0.0.1 localhost\n"));
+  for (const RootPlan::Folder& folder : plan.folders) {
+    MAYFLY_RETURN_IF_ERROR(ShareHostFolder(folder, plan.hidden));
+  }
   const std::string id = absl::StrCat(kInsideId);
   MAYFLY_RETURN_IF_ERROR(
       WriteNew("/sys/etc/passwd", absl::StrCat("app:x:", id, ":", id, ":service:/home/app:/bin/sh\n",
@@ -294,10 +333,8 @@ absl::Status BuildRoot(const RootPlan& plan) {
   MAYFLY_RETURN_IF_ERROR(MakeFolder(root + "/root/root", 0700));
   for (const RootPlan::Folder& folder : plan.folders) MAYFLY_RETURN_IF_ERROR(ShowHostFolder(folder, root));
   for (const std::string& path : plan.hidden) {
-    const std::string target = absl::StrCat(root, "/root", path);
-    struct stat st;
-    if (lstat(target.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) {
-      MAYFLY_RETURN_IF_ERROR(Mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k"));
+    if (absl::StartsWith(path, "/var/") || absl::StartsWith(path, "/etc/") || absl::StartsWith(path, "/srv/")) {
+      MAYFLY_RETURN_IF_ERROR(Hide(absl::StrCat(root, "/root", path)));
     }
   }
   MAYFLY_RETURN_IF_ERROR(MakeDevices(root + "/root/dev"));
@@ -311,7 +348,7 @@ absl::Status BuildRoot(const RootPlan& plan) {
   return chdir("/") == 0 ? absl::OkStatus() : ErrnoStatus(errno, "chdir");
 }
 
-absl::Status Furnish(const ProcessSpec& process, int source, bool wipe_source) {
+absl::Status Furnish(const RootPlan& plan, const ProcessSpec& process, int source, bool wipe_source) {
   static int64_t current_disk = 0;
   if (process.resources.disk_bytes != current_disk) {
     MAYFLY_RETURN_IF_ERROR(
@@ -319,6 +356,9 @@ absl::Status Furnish(const ProcessSpec& process, int source, bool wipe_source) {
     current_disk = process.resources.disk_bytes;
   }
   if (source >= 0) MAYFLY_RETURN_IF_ERROR(ShowSource(process.source_root, source, wipe_source));
+  for (const std::string& path : plan.hidden) {
+    if (source >= 0 && absl::StartsWith(path, process.source_root + "/")) MAYFLY_RETURN_IF_ERROR(Hide("/root" + path));
+  }
   for (const RenderedFile& file : process.files) MAYFLY_RETURN_IF_ERROR(WriteRendered(file, process.workdir));
   return absl::OkStatus();
 }

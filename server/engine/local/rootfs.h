@@ -27,7 +27,7 @@ constexpr char kHostsFile[] = "/sys/share/hosts";
 struct RootPlan {
   struct Folder {
     std::string name;  // Without the leading '/'.
-    enum class Kind { kLink, kBind, kOverlay, kWritable } kind = Kind::kBind;
+    enum class Kind { kLink, kBind, kOverlay, kWritable, kEmpty } kind = Kind::kBind;
     std::string link;
   };
   std::vector<Folder> folders;      // Top-level entries of the host that are shown.
@@ -37,9 +37,9 @@ struct RootPlan {
 // Reads the host's root. `hidden` are absolute paths.
 RootPlan PlanRoot(const std::vector<std::string>& hidden);
 
-// In the init, once, in a new mount namespace: a tmpfs over /sys for what is shared (user and host name files, source
-// folders that arrive later). The host's mounts do not propagate back.
-absl::Status PrepareShared();
+// In the init, once, in a new mount namespace: a tmpfs over /sys for what is shared (user and host name files, the
+// read-only folders of the host, source folders that arrive later). The host's mounts do not propagate back.
+absl::Status PrepareShared(const RootPlan& plan);
 
 // In the init: shows a source folder as <shared>/src<number> to all services' trees, from a detached mount or, for -1,
 // from `path`. PERMISSION_DENIED and NOT_FOUND name the path.
@@ -51,7 +51,7 @@ absl::Status BuildRoot(const RootPlan& plan);
 // In a shim: limits, the source folder as private writable layer, working directory and files of `process`. `source` is
 // the number of the shared source folder, -1 for none. May be called again for the node's next attempt; what the node
 // wrote stays, except below the source folder with `wipe_source`.
-absl::Status Furnish(const ProcessSpec& process, int source, bool wipe_source);
+absl::Status Furnish(const RootPlan& plan, const ProcessSpec& process, int source, bool wipe_source);
 
 // True when the tmpfs has no room for anything more.
 bool RootIsFull();

@@ -123,7 +123,7 @@ class Shim {
     if (main_ > 0) return fail(CauseCode::kInternal, absl::FailedPreconditionError("the node still runs"));
     process_ = std::move(setup.process);
     if (sethostname(setup.host_name.c_str(), setup.host_name.size()) != 0) errno = 0;
-    if (const absl::Status status = Furnish(process_, setup.source, setup.wipe_source); !status.ok()) {
+    if (const absl::Status status = Furnish(*config_.root, process_, setup.source, setup.wipe_source); !status.ok()) {
       return fail(CauseCode::kStartFailed, status);
     }
     for (const std::string& address : setup.routes) {

@@ -21,7 +21,7 @@ struct ShimConfig {
   const std::vector<sock_filter>* filter = nullptr;
 };
 
-// Runs as a fresh child made with CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS; holds nothing of its parent
+// Runs as a fresh child made with CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS; holds nothing of its parent
 // but what `config` names. Never returns.
 [[noreturn]] void RunShim(ShimConfig config);
 

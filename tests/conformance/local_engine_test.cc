@@ -62,6 +62,15 @@ TEST_F(LocalEngineTest, RunsAsAnUnprivilegedUserWithAPasswdEntry) {
   EXPECT_THAT(result.output, HasSubstr("written"));
 }
 
+TEST_F(LocalEngineTest, AHostThatRunsItIsSaidToBeUsable) {
+  const Capabilities capabilities = world_.engine().Describe();
+  EXPECT_TRUE(capabilities.usable);
+  for (const CapabilityCheck& check : capabilities.checks) {
+    EXPECT_NE(check.result, CapabilityCheck::Result::kMissing) << check.name << ": " << check.detail;
+    EXPECT_EQ(check.remedy.empty(), check.result == CapabilityCheck::Result::kOk) << check.name;
+  }
+}
+
 TEST_F(LocalEngineTest, IsNotRootOutsideEither) {
   ProcessSpec process;
   process.argv = {"sleep", "1000"};

@@ -44,7 +44,7 @@ int ErrnoOf(int rc) {
   char go;
   if (read(channel, &go, 1) != 1) _exit(1);
   Tried tried;
-  tried.maps = 0;
+  tried.maps = BecomeInside().ok() ? 0 : EPERM;
   mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr);
   // Before /sys is covered: the kernel wants to see a whole /proc and lets nobody uncover one.
   tried.proc = ErrnoOf(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));

@@ -26,13 +26,6 @@
 namespace mayfly::local {
 namespace {
 
-// Started by root, nothing may stay id 0 outside.
-absl::Status BecomeInside() {
-  if (syscall(SYS_setresgid, kInsideId, kInsideId, kInsideId) != 0) return ErrnoStatus(errno, "setresgid");
-  if (syscall(SYS_setresuid, kInsideId, kInsideId, kInsideId) != 0) return ErrnoStatus(errno, "setresuid");
-  return absl::OkStatus();
-}
-
 // One blocking message from a child that has no reactor of its own.
 void SendAndFlush(int fd, uint16_t type, const std::string& body, std::vector<UniqueFd> fds) {
   Reactor reactor;
@@ -150,6 +143,12 @@ absl::Status WriteIdMaps(pid_t pid, uint32_t inside, uint32_t outside_user, uint
   MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, folder + "/setgroups", "deny"));
   MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, folder + "/uid_map", absl::StrCat(inside, " ", outside_user, " 1")));
   return WriteKernelFile(AT_FDCWD, folder + "/gid_map", absl::StrCat(inside, " ", outside_group, " 1"));
+}
+
+absl::Status BecomeInside() {
+  if (syscall(SYS_setresgid, kInsideId, kInsideId, kInsideId) != 0) return ErrnoStatus(errno, "setresgid");
+  if (syscall(SYS_setresuid, kInsideId, kInsideId, kInsideId) != 0) return ErrnoStatus(errno, "setresuid");
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Child> StartNetworkMaker(const Plot& plot, int slots) {

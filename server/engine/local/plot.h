@@ -29,6 +29,9 @@ struct Plot {
 // Maps one user and group of a new user namespace, whose first process is `pid`.
 absl::Status WriteIdMaps(pid_t pid, uint32_t inside, uint32_t outside_user, uint32_t outside_group);
 
+// In a mapped user namespace: takes the one id there is. Started by root, nothing may stay id 0 outside.
+absl::Status BecomeInside();
+
 struct Child {
   pid_t pid = 0;
   UniqueFd channel;

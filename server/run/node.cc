@@ -35,6 +35,11 @@ std::set<const Node*> Ancestors(const Node& node) {
 
 bool NeedsMet(const Node& node) { return std::all_of(node.needs.begin(), node.needs.end(), Met); }
 
+bool AncestorsSteady(const Node& node) {
+  const std::set<const Node*> ancestors = Ancestors(node);
+  return std::none_of(ancestors.begin(), ancestors.end(), [](const Node* n) { return n->renewed; });
+}
+
 const Node* HopelessNeed(const Node& node) {
   const Node* first = nullptr;
   for (const Need& need : node.needs) {

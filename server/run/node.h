@@ -66,6 +66,7 @@ struct Node {
   bool collecting = false;  // Test jobs: its files are being copied.
   bool concluded = false;   // Test jobs: its kJobResult is written.
   bool stop_wanted = false; // To be stopped when everything of `stop_after` has ended.
+  bool renewed = false;     // Replaced by an update and not back yet: what needs it, even through others, waits to start.
   bool replace = false;     // To be started again, as the plan is now, once it has ended.
   std::set<Node*> stop_after;
   absl::Duration stop_grace;       // Of the attempt that runs.
@@ -91,6 +92,9 @@ struct Node {
 
 // Whether everything that `node` needs is there.
 bool NeedsMet(const Node& node);
+
+// False while an update replaces something that `node` needs, directly or not.
+bool AncestorsSteady(const Node& node);
 
 // The node that `node` can never start without and that will not come: a failed or skipped need, the one whose root
 // failed first; nullptr when there is none.

@@ -76,10 +76,11 @@ int Orchestrator::FreeSlots(bool tests) const {
 void Orchestrator::StartReady() {
   if (halted_ || !plan_known_) return;
   const bool broken = RootCause(nodes_) != nullptr;
+  const bool renewing = std::any_of(nodes_.begin(), nodes_.end(), [](const auto& n) { return n->renewed; });
   std::vector<Node*> ready;
   for (const auto& node : nodes_) {
     if (node->state != NodeState::kWaiting || node->stop_wanted || node->backing_off || !node->wanted) continue;
-    const bool may = NeedsMet(*node) && !(node->is_test() && broken);
+    const bool may = NeedsMet(*node) && !(node->is_test() && broken) && (!renewing || AncestorsSteady(*node));
     if (!may) node->has_slot = false;
     if (may && !node->has_slot) ready.push_back(node.get());
   }
@@ -360,6 +361,7 @@ void Orchestrator::StopWanted() {
 
 Event& Orchestrator::SetState(Node& node, NodeState state, absl::Duration when) {
   node.state = state;
+  if (state != NodeState::kWaiting && state != NodeState::kStarting && !node.replace) node.renewed = false;
   Event& event = journal_.Add(EventKind::kNode, when);
   event.node = node.plan.name;
   event.attempt = node.attempt;

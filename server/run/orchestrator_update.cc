@@ -107,7 +107,14 @@ absl::Status Orchestrator::Apply(Change change) {
       if (!node->wanted) node->concluded = true;
     }
     if (touched.count(node.get()) == 0) continue;
-    if (node->live()) {
+    node->renewed = node->state == NodeState::kReady || node->state == NodeState::kSucceeded;
+    const bool unused = node->state == NodeState::kSkipped && node->live() && !node->runs();
+    if (unused && node->started_digest == node->plan.digest) {
+      // Prepared as it is needed, and never started.
+      node->concluded = false;
+      node->cause = Cause();
+      SetState(*node, NodeState::kWaiting, host_.loop->Monotonic());
+    } else if (node->live()) {
       node->stop_wanted = node->replace = true;
       // Durable, so that a server that dies now does not forget the rest of what was asked for.
       journal_.Put("node", node->plan.name, node->attempt, "", true);

@@ -11,7 +11,7 @@ namespace mayfly {
 TestNode Job(std::string name, std::vector<std::string> needs) {
   return {std::move(name), std::move(needs), NodeKind::kJob};
 }
-TestNode Test(std::string name, std::vector<std::string> needs) {
+TestNode TestJob(std::string name, std::vector<std::string> needs) {
   return {std::move(name), std::move(needs), NodeKind::kTestJob};
 }
 
@@ -68,6 +68,7 @@ void RunHarness::StartServer() {
   store_ = std::make_unique<CrashingStore>(&memory, &world.fuse);
   queue_ = std::make_unique<EngineEventQueue>();
   engine_ = std::make_unique<FakeEngine>(&world, queue_.get());
+  engine_->usable = engine_usable;
   ProvisionerDependencies dependencies;
   dependencies.loop = &loop;
   dependencies.engine = engine_.get();

@@ -25,7 +25,7 @@ struct TestNode {
   absl::Duration expected = absl::Milliseconds(100);
 };
 TestNode Job(std::string name, std::vector<std::string> needs = {});
-TestNode Test(std::string name, std::vector<std::string> needs = {});
+TestNode TestJob(std::string name, std::vector<std::string> needs = {});
 
 // A plan of nodes given in topological order, with priorities from the expected times.
 Plan PlanOf(const std::vector<TestNode>& nodes);
@@ -71,6 +71,7 @@ class RunHarness {
   std::map<std::string, Profile> profiles;
   Provisioner::Options options;
   std::function<absl::StatusOr<JunitCounts>(const std::string&)> read_junit;
+  bool engine_usable = true;
 
   VirtualLoop loop;
   FakeWorld world{&loop};

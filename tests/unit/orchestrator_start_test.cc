@@ -1,55 +1,104 @@
 // How environments come up: order, priorities, slots, conditions, what decides that a node is usable.
-#include "tests/support/run_harness.h"
-#include "tests/support/status_matchers.h"
+#include "tests/support/run_fixture.h"
 
 namespace mayfly {
 namespace {
 
+using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Optional;
 
-class OrchestratorStartTest : public testing::Test {
- protected:
-  // Ready after so long; what is not named is ready at once.
-  std::map<std::string, absl::Duration> ready_;
-
-  OrchestratorStartTest() {
-    h_.world.script = [this](const NodeRef& ref, const ProcessSpec&, bool one_shot) {
-      FakeRun run;
-      const auto found = ready_.find(ref.node);
-      if (found != ready_.end()) (one_shot ? run.end : run.ready) = found->second;
-      else if (one_shot) run.end = absl::ZeroDuration();
-      return run;
-    };
-  }
-  RunHarness h_;
-};
+using OrchestratorStartTest = RunTest;
 
 TEST_F(OrchestratorStartTest, ComesUpAndGoesAway) {
-  h_.plans["shop"] = PlanOf({{"db"}, {"api", {"db"}}});
-  const CreateOutcome created = h_.Create("shop");
-  ASSERT_OK(created.status);
-  EXPECT_EQ(created.environment->record.state, EnvironmentState::kCreating);
-  ASSERT_TRUE(h_.RunUntil("env", EnvironmentState::kActive));
-  EXPECT_EQ(h_.world.running(), 2);
-  EXPECT_EQ(h_.View("env")->record.verdict, Verdict::kNone);
-  ASSERT_OK(h_.Delete("env"));
-  ASSERT_TRUE(h_.RunUntil("env", EnvironmentState::kDeleted));
-  EXPECT_THAT(h_.world.scopes(), IsEmpty());
-  const std::vector<Event> events = h_.Events("env");
+  ASSERT_TRUE(Up({{"db"}, {"api", {"db"}}}));
+  EXPECT_EQ(h.world.running(), 2);
+  EXPECT_EQ(Record().verdict, Verdict::kNone);
+  ASSERT_OK(h.Delete("env"));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
+  EXPECT_THAT(h.world.scopes(), IsEmpty());
+  const std::vector<Event> events = h.Events("env");
   EXPECT_EQ(events.back().environment_state, EnvironmentState::kDeleted);
   EXPECT_EQ(events[events.size() - 2].kind, EventKind::kReceipt);
 }
 
-TEST_F(OrchestratorStartTest, StartsANodeAsSoonAsItsOwnNeedsAreMet) {
-  // Waves would hold `quick` back until `slow` is ready.
-  h_.plans["shop"] = PlanOf({{"slow"}, {"fast"}, {"quick", {"fast"}}, {"last", {"slow", "quick"}}});
-  ready_ = {{"slow", absl::Seconds(10)}, {"fast", absl::Seconds(1)}, {"quick", absl::Seconds(2)}};
-  ASSERT_OK(h_.Create("shop").status);
-  ASSERT_TRUE(h_.RunUntil("env", EnvironmentState::kActive));
-  EXPECT_THAT(h_.When("env", "quick", NodeState::kReady), Optional(absl::Seconds(3)));
-  EXPECT_THAT(h_.When("env", "last", NodeState::kReady), Optional(absl::Seconds(10)));
+TEST_F(OrchestratorStartTest, IsCreatingAndDurableWhenAccepted) {
+  h.plans["source"] = PlanOf({{"db"}});
+  const CreateOutcome created = h.Create("source");
+  EXPECT_EQ(created.environment->record.state, EnvironmentState::kCreating);
+  EXPECT_OK(h.memory.GetByUid(created.environment->record.uid));
 }
+
+TEST_F(OrchestratorStartTest, ANodeStartsAsSoonAsItsOwnNeedsAreMet) {
+  // Waves would hold `quick` back until `slow` is ready.
+  runs = {{"slow", Ready(absl::Seconds(10))}, {"fast", Ready(absl::Seconds(1))}, {"quick", Ready(absl::Seconds(2))}};
+  ASSERT_TRUE(Up({{"slow"}, {"fast"}, {"quick", {"fast"}}, {"last", {"slow", "quick"}}}));
+  EXPECT_THAT(h.When("env", "quick", NodeState::kReady), Optional(absl::Seconds(3)));
+  EXPECT_THAT(h.When("env", "last", NodeState::kReady), Optional(absl::Seconds(10)));
+}
+
+TEST_F(OrchestratorStartTest, EverythingIsPreparedBeforeItsNeedsAreMet) {
+  runs["db"] = Ready(absl::Seconds(5));
+  runs["api"].prepare = absl::Seconds(1);
+  ASSERT_TRUE(Up({{"db"}, {"api", {"db"}}}));
+  EXPECT_THAT(h.When("env", "api", NodeState::kReady), Optional(absl::Seconds(5)));
+}
+
+TEST_F(OrchestratorStartTest, StartedIsEnoughWhereTheNeedSaysSo) {
+  runs["db"] = Ready(absl::Seconds(5));
+  ASSERT_TRUE(Up({{"db"}, {"watcher", {"db:started"}}}));
+  EXPECT_THAT(h.When("env", "watcher", NodeState::kReady), Optional(absl::ZeroDuration()));
+}
+
+TEST_F(OrchestratorStartTest, AJobsExit0MeetsWhoWaitsForItsCompletion) {
+  runs["migrate"] = Exit(absl::Seconds(2), 0);
+  ASSERT_TRUE(Up({{"db"}, Job("migrate", {"db"}), {"api", {"migrate:completed"}}}));
+  EXPECT_EQ(h.Node("env", "migrate").state, NodeState::kSucceeded);
+  EXPECT_THAT(h.When("env", "api", NodeState::kReady), Optional(absl::Seconds(2)));
+}
+
+TEST_F(OrchestratorStartTest, FewSlotsGoToTheLongestPathFirst) {
+  h.KillServer();
+  h.options.start_slots = 1;
+  h.StartServer();
+  for (const char* name : {"a", "b", "long"}) runs[name] = Ready(absl::Seconds(1));
+  TestNode tail{"tail", {"long"}};
+  tail.expected = absl::Seconds(9);
+  ASSERT_TRUE(Up({{"a"}, {"b"}, {"long"}, tail}));
+  EXPECT_THAT(Story(), ElementsAre("+long#1", "+tail#1", "+a#1", "+b#1"));
+}
+
+TEST_F(OrchestratorStartTest, StartTimesAreLearnt) {
+  runs["db"] = Ready(absl::Seconds(4));
+  runs["migrate"] = Exit(absl::Seconds(2), 0);
+  ASSERT_TRUE(Up({{"db"}, Job("migrate", {"db"})}));
+  const auto times = h.memory.StartTimes("cat");
+  ASSERT_OK(times);
+  ASSERT_EQ(times->size(), 2);
+  EXPECT_EQ((*times)[0].start_time, absl::Seconds(4));
+  EXPECT_EQ((*times)[1].start_time, absl::Seconds(2));
+}
+
+TEST_F(OrchestratorStartTest, ExposedPortsAreToldWithTheirUrl) {
+  Plan plan = PlanOf({{"web"}});
+  plan.nodes[0].process.ports = {Port{"http", 8080, true}};
+  h.plans["source"] = plan;
+  ASSERT_OK(h.Create("source").status);
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kActive));
+  h.loop.RunReady();
+  const std::vector<Event> exposed = EventsOf(EventKind::kExposed);
+  ASSERT_EQ(exposed.size(), 1);
+  EXPECT_EQ(exposed[0].attributes.at("url"), "http://" + h.Node("env", "web").endpoints.at(8080));
+}
+
+TEST_F(OrchestratorStartTest, ABusyEngineIsAskedAgain) {
+  h.world.FailVerb("CreateScope", "", absl::UnavailableError("busy"), 3);
+  h.world.FailVerb("Start", "db", absl::UnavailableError("busy"), 3);
+  ASSERT_TRUE(Up({{"db"}}));
+  EXPECT_EQ(h.world.CountStarted("db"), 1);
+}
+
+TEST_F(OrchestratorStartTest, AnEmptyPlanIsActiveAtOnce) { EXPECT_TRUE(Up({})); }
 
 }  // namespace
 }  // namespace mayfly

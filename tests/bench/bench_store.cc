@@ -195,22 +195,22 @@ class EmptyServer {
   std::unique_ptr<v1::EnvironmentService::Stub> stub_;
 };
 
-void WriteOldFile(const std::string& path, const std::string& text) {
+void WriteFile(const std::string& path, const std::string& text) {
   std::ofstream(path) << text;
-  const auto hour_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(1);
-  std::filesystem::last_write_time(path, hour_ago);
 }
 
-// A catalogue of `count` services, with files older than a moment, as they are in a checkout.
+// A catalogue of `count` services.
 std::string WriteSource(const std::string& dir, int count) {
   const std::string source = dir + "/source";
   for (int i = 0; i < count; ++i) {
     const std::string folder = absl::StrCat(source, "/s", i);
     std::filesystem::create_directories(folder);
-    WriteOldFile(folder + "/service.yml", absl::StrCat("name: s", i, "\ntype: http\nrun: [sleep, inf]\n",
-                                                       i > 0 ? absl::StrCat("needs: [s", (i - 1) / 2, "]\n") : ""));
+    WriteFile(folder + "/service.yml", absl::StrCat("name: s", i, "\ntype: http\nrun: [sleep, inf]\n",
+                                                    i > 0 ? absl::StrCat("needs: [s", (i - 1) / 2, "]\n") : ""));
   }
-  WriteOldFile(source + "/envspec.yml", "name: bench\nservices: [\"*\"]\n");
+  WriteFile(source + "/envspec.yml", "name: bench\nservices: [\"*\"]\n");
+  // A server does not remember a catalogue whose files changed within the last second.
+  absl::SleepFor(absl::Milliseconds(1100));
   return source;
 }
 

@@ -59,8 +59,20 @@ int Hold(const std::string& dir) {
   return 0;
 }
 
+// Root may have a mount namespace by itself; others need a user namespace in which they are root.
+bool EnterMountNamespace() {
+  const uid_t uid = geteuid();
+  const gid_t gid = getegid();
+  if (unshare(CLONE_NEWNS) == 0) return true;
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+  std::ofstream("/proc/self/setgroups") << "deny";
+  std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
+  std::ofstream("/proc/self/gid_map") << "0 " << gid << " 1";
+  return geteuid() == 0;
+}
+
 bool MountSmallDisk(const std::string& dir) {
-  if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+  if (!EnterMountNamespace()) return false;
   if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
   return mount("tmpfs", dir.c_str(), "tmpfs", 0, "size=8m,mode=0700") == 0;
 }

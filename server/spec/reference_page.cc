@@ -4,7 +4,7 @@
 #include "absl/strings/str_replace.h"
 #include "server/spec/builtin_types.h"
 #include "server/spec/catalogue_loader.h"
-#include "server/spec/shape_check.h"
+#include "server/spec/shape_text.h"
 #include "server/spec/tables.h"
 #include "server/spec/yaml_reader.h"
 

@@ -19,9 +19,6 @@ void CheckRequired(const Shape& shape, const YamlValue& value, Sink& sink);
 // The alternative of a kEither that `value` takes.
 const Shape& Chosen(const Shape& either, const YamlValue& value);
 
-// "a whole number from 1 to 65535", "a duration such as 90s", "a list of names".
-std::string Expected(const Shape& shape);
-
 // Splits "... is not a duration: write 90s, 5m" into message and hint at the last ": write ".
 void ErrorWithHint(const SourcePos& pos, absl::string_view sentence, Sink& sink);
 

@@ -4,7 +4,7 @@
 
 startup, teardown, churn and handover drive a mayflyd of their own through gRPC (bench_local.cc) and are measured from
 outside: by the kernel's process events, by a prober that connects to each service in its own network, and by looking at
-/proc, the control groups and the state folder. They need root. api, accept and order are programs of their own.
+/proc, the control groups and the state folder. They need root. api, accept, order and plan are programs of their own.
 """
 import argparse
 import contextlib
@@ -26,7 +26,8 @@ import generate as w21  # noqa: E402
 import oracle  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("MAYFLY_BIN_DIR") or REPOSITORY / "build" / "release" / "bin")
-PROGRAMS = {"api": "bench_api", "accept": "bench_store", "order": "bench_order"}
+PROGRAMS = {"api": "bench_api", "accept": "bench_store", "order": "bench_order",
+            "plan": "bench_plan"}
 CRITICAL_PATH = w21.critical_path(w21.services())
 MARK = f"m{os.getpid()}"
 

@@ -163,57 +163,60 @@ class Checks {
     for (const TemplatePiece& piece : parsed.pieces) {
       if (!piece.has_reference) continue;
       ++edges_;
-      // The caret stands under the name that is wrong, not under the "${" before it.
-      const SourcePos at = sink_.Locate(pos, piece.reference.text, piece.reference.occurrence);
-      Refer(piece.reference, at, owner);
+      Refer(piece.reference, pos, owner);
     }
   }
 
-  void Refer(const Reference& reference, const SourcePos& at, const ServiceSpec* owner) {
+  void Refer(const Reference& reference, const SourcePos& from, const ServiceSpec* owner) {
     if (reference.target == "env") {
       if (reference.property != "name" && !CheckVariable(reference.property).ok()) {
-        sink_.Error(at, absl::StrCat("'", reference.text, "' names no variable"),
-                    "write ${env.NAME} with letters, digits and '_'");
+        Wrong(reference, from, absl::StrCat("'", reference.text, "' names no variable"),
+              "write ${env.NAME} with letters, digits and '_'");
       }
       return;
     }
     if (reference.target == "self" && owner == nullptr) {
-      sink_.Error(at, "a test job has no ${self...}", "name the service that is meant");
+      Wrong(reference, from, "a test job has no ${self...}", "name the service that is meant");
       return;
     }
     const ServiceSpec* target = reference.target == "self" ? owner : catalogue_.FindService(reference.target);
     if (target == nullptr) {
       if (context_.incomplete) return;
-      sink_.Error(at, absl::StrCat("unknown service '", reference.target, "' in '", reference.text, "'"),
-                  Suggest(reference.target));
+      Wrong(reference, from, absl::StrCat("unknown service '", reference.target, "' in '", reference.text, "'"),
+            Suggest(reference.target));
       return;
     }
-    if (context_.broken.count(target->name) == 0) Property(reference, at, *target);
+    if (context_.broken.count(target->name) == 0) Property(reference, from, *target);
   }
 
-  void Property(const Reference& reference, const SourcePos& at, const ServiceSpec& target) {
+  void Property(const Reference& reference, const SourcePos& from, const ServiceSpec& target) {
     if (reference.property == "host" || target.outputs.count(reference.property) > 0) return;
     if (reference.property == "port" || reference.property == "address") {
       if (target.ports.empty()) {
-        sink_.Error(at, absl::StrCat("'", target.name, "' has no port, so there is no '", reference.text, "'"),
-                    absl::StrCat("write port: in '", target.name, "', or use ${", reference.target, ".host}"));
+        Wrong(reference, from, absl::StrCat("'", target.name, "' has no port, so there is no '", reference.text, "'"),
+              absl::StrCat("write port: in '", target.name, "', or use ${", reference.target, ".host}"));
         return;
       }
       std::vector<std::string> ports;
       for (const Port& port : target.ports) ports.push_back(port.name);
       if (reference.port.empty() || absl::c_linear_search(ports, reference.port)) return;
-      sink_.Error(at, absl::StrCat("'", target.name, "' has no port '", reference.port, "'"),
-                  DidYouMean(reference.port, ports, "ports"));
+      Wrong(reference, from, absl::StrCat("'", target.name, "' has no port '", reference.port, "'"),
+            DidYouMean(reference.port, ports, "ports"));
       return;
     }
     std::vector<std::string> known = {"host"};
     if (!target.ports.empty()) known.insert(known.end(), {"port", "address"});
     for (const auto& [output, value] : target.outputs) known.push_back(output);
     const std::string near = Nearest(reference.property, known);
-    sink_.Error(at, absl::StrCat("'", target.name, "' has no '", reference.property, "'"),
-                near.empty() ? absl::StrCat("it has ", absl::StrJoin(known, ", "), "; outputs: {", reference.property,
-                                            ": ...} in '", target.name, "' would add it")
-                             : absl::StrCat("did you mean '${", reference.target, ".", near, "}'?"));
+    Wrong(reference, from, absl::StrCat("'", target.name, "' has no '", reference.property, "'"),
+          near.empty() ? absl::StrCat("it has ", absl::StrJoin(known, ", "), "; outputs: {", reference.property,
+                                      ": ...} in '", target.name, "' would add it")
+                       : absl::StrCat("did you mean '${", reference.target, ".", near, "}'?"));
+  }
+
+  // Looked for only when something is wrong: it takes a walk through the file.
+  void Wrong(const Reference& reference, const SourcePos& from, std::string message, std::string hint) {
+    sink_.Error(sink_.Locate(from, reference.text, reference.occurrence), std::move(message), std::move(hint));
   }
 
   void HostPorts() {

@@ -74,6 +74,11 @@ TEST_F(ProberTest, TcpIsReadyOnceSomebodyListens) {
     Begin({.kind = Probe::Kind::kTcp, .port = listener->port()}, diagnostics);
     EXPECT_TRUE(LooksAgain(3));
     EXPECT_FALSE(ready_);
+    // With diagnostics nobody knocks before somebody is there.
+    const ProbeFailure failure = prober_->Diagnose();
+    const auto refused = testing::HasSubstr("connection refused");
+    EXPECT_EQ(diagnostics, testing::Value(failure.message, testing::Not(refused)));
+    EXPECT_THAT(failure.evidence, testing::Not(Contains(refused)));
     listener->Listen();
     EXPECT_TRUE(BecomesReady());
     EXPECT_TRUE(prober_->ready());

@@ -122,6 +122,23 @@ TEST_F(ProxyTest, AClientThatSaysNothingButItsEndStillHears) {
   EXPECT_EQ(Hear(service, 1), "|");
 }
 
+TEST_F(ProxyTest, TheEndOfAClientDoesNotEndAConnectionThatIsStillBeingMade) {
+  // With its queue full the service drops what knocks; there is room again before it knocks a second time, after a
+  // second.
+  listen(target_.fd(), 0);
+  const int filler = Keep(ConnectTo(target_.port()));
+  const int client = Client();
+  shutdown(client, SHUT_WR);
+  EXPECT_TRUE(RunUntil(reactor_, [this] { return proxy_->accepted() == 1; }));
+  for (int i = 0; i < 5; ++i) reactor_.RunOnce(absl::Milliseconds(1));
+  Keep(target_.Accept());
+  const int service = Service();
+  Say(service, "banner");
+  EXPECT_EQ(Hear(client, 6), "banner");
+  EXPECT_EQ(Hear(service, 1), "|");
+  EXPECT_GE(filler, 0);
+}
+
 TEST_F(ProxyTest, AReaderThatStopsHoldsBackTheSenderAndLosesNothing) {
   const int client = Client(), service = Service();
   const size_t sent = Stuff(client);

@@ -130,7 +130,7 @@ class Grammar {
         ->check(CLI::IsMember({"auto", "always", "never"}))
         ->type_name("WHEN");
     verb->add_flag("-q,--quiet", options_.quiet, "no progress, only data and errors");
-    verb->add_flag("-v,--verbose", options_.verbose, "say more");
+    verb->add_flag("-v,--verbose", options_.verbose, "say more: each answer of the probes, too");
   }
 
   void Server(CLI::App* verb) {

@@ -62,6 +62,7 @@ std::string Bash(const CommandTree& root) {
   }
   return absl::StrCat(
       "# bash completion for mayfly: source <(mayfly completion bash)\n"
+      "# shellcheck shell=bash disable=SC2207\n"
       "_mayfly() {\n"
       "  local cur=\"${COMP_WORDS[COMP_CWORD]}\" prev=\"${COMP_WORDS[COMP_CWORD-1]}\" path='' word words=''\n"
       "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"

@@ -118,7 +118,9 @@ class Follower {
     if (event.sequence() <= progress_.last_sequence()) return false;
     const bool news = event.sequence() > request_.told_until;
     if (request_.on_event && news) request_.on_event(event);
-    if (news && !redraws_ && !request_.silent && !request_.on_event) {
+    // A probe's every answer is for those who ask for it; what it came to stands in the node's last line.
+    const bool chatter = event.kind() == v1::Event::NOTE && !event.node().empty() && !session_.options().verbose;
+    if (news && !chatter && !redraws_ && !request_.silent && !request_.on_event) {
       const std::string line = RenderEvent(progress_, event, session_.console().err());
       if (!line.empty()) session_.console().Note(line);
     }

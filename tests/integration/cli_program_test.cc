@@ -147,7 +147,7 @@ TEST_F(CliProgramTest, OffATerminalAnInterruptTakesTheEnvironmentDown) {
   for (const int number : {SIGINT, SIGTERM}) {
     service_.SetScript(CannedEvents::HalfWay().events);
     auto run = Start({"run", "--name", "shop"});
-    ASSERT_TRUE(run->WaitFor("connection refused")) << run->err();
+    ASSERT_TRUE(run->WaitFor("cart          STARTING")) << run->err();
     run->Kill(number);
     EXPECT_EQ(run->Wait(), 130);
     EXPECT_THAT(run->err(), AllOf(HasSubstr("interrupted: taking shop down"), HasSubstr("shop is gone")));
@@ -159,7 +159,7 @@ TEST_F(CliProgramTest, OffATerminalAnInterruptTakesTheEnvironmentDown) {
 TEST_F(CliProgramTest, OnInterruptKeepLeavesItToTheServer) {
   service_.SetScript(CannedEvents::HalfWay().events);
   auto run = Start({"run", "--name", "shop", "--on-interrupt", "keep"});
-  ASSERT_TRUE(run->WaitFor("connection refused"));
+  ASSERT_TRUE(run->WaitFor("cart          STARTING"));
   run->Kill(SIGINT);
   EXPECT_EQ(run->Wait(), 130);
   EXPECT_TRUE(service_.deletes().empty());
@@ -239,6 +239,28 @@ TEST_F(CliProgramTest, ABrokenSpecIs3WithItsDiagnosticsFirst) {
   auto run = Start({"run"});
   EXPECT_EQ(run->Wait(), 3);
   EXPECT_THAT(run->err(), StartsWith("service.yml: error: unknown key 'prot'"));
+}
+
+TEST_F(CliProgramTest, AServerOfAnotherVersionIsNotUsedAndTheWayOutIsTold) {
+  server_ = std::make_unique<FakeServer>(dir_ / "s", &service_);
+  std::ofstream(dir_ / "server.json") << R"({"pid": 1, "version": "0.0.1", "socket": ")" << (dir_ / "s") << "\"}";
+  Program list({Mayfly(), "list", "--state-dir", dir_.path()}, dir_.path(), Program::On::kPipes);
+  EXPECT_EQ(list.Wait(), 9);
+  EXPECT_THAT(list.err(), AllOf(HasSubstr("mayflyd 0.0.1 serves"), HasSubstr("mayfly server stop")));
+  service_.info.set_version("0.0.1");
+  Program status({Mayfly(), "server", "status", "--state-dir", dir_.path()}, dir_.path(), Program::On::kPipes);
+  EXPECT_EQ(status.Wait(), 0) << status.err();
+  EXPECT_THAT(status.out(), StartsWith("mayflyd 0.0.1"));
+}
+
+TEST_F(CliProgramTest, NotesAreForThoseWhoAskForThem) {
+  service_.SetScript(CannedEvents::Passed().events);
+  auto quiet = Start({"run"});
+  EXPECT_EQ(quiet->Wait(), 0);
+  EXPECT_THAT(quiet->err(), Not(HasSubstr("connection refused")));
+  auto verbose = Start({"run", "-v"});
+  EXPECT_EQ(verbose->Wait(), 0);
+  EXPECT_THAT(verbose->err(), HasSubstr("connection refused \\x1b]0;owned"));
 }
 
 TEST_F(CliProgramTest, ExecPassesBytesAndTheExitCode) {

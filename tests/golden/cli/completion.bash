@@ -1,4 +1,5 @@
 # bash completion for mayfly: source <(mayfly completion bash)
+# shellcheck shell=bash disable=SC2207
 _mayfly() {
   local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" path='' word words=''
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do

@@ -25,8 +25,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -55,8 +55,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -89,8 +89,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -115,8 +115,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -140,8 +140,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -162,8 +162,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -186,8 +186,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -207,8 +207,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--filter[such as state=ACTIVE AND name=shop*]:value:' \
         '--all[the deleted ones, too]' \
         '--state-dir[folder of the per-user server'\''s state]:path:_files' \
@@ -227,8 +227,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
         '--state-dir[folder of the per-user server'\''s state]:path:_files' \
@@ -252,8 +252,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -275,8 +275,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -297,8 +297,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -320,8 +320,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--no-terminal[plain pipes, also on a terminal]' \
         '-T[plain pipes, also on a terminal]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
@@ -343,8 +343,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -364,8 +364,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name[name of the environment]:value:' \
@@ -392,8 +392,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files'
       ;;
@@ -406,8 +406,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]'
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]'
       ;;
     'explain')
       _arguments -S \
@@ -418,8 +418,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--file[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files'
       ;;
@@ -432,8 +432,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]'
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]'
       ;;
     'doctor')
       _arguments -S \
@@ -444,8 +444,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--state-dir[folder of the per-user server'\''s state]:path:_files' \
         '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file[file with the bearer token for --server]:path:_files' \
@@ -469,8 +469,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--state-dir[folder of the per-user server'\''s state]:path:_files' \
         '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file[file with the bearer token for --server]:path:_files' \
@@ -487,8 +487,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '--state-dir[folder of the per-user server'\''s state]:path:_files' \
         '--server[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file[file with the bearer token for --server]:path:_files' \
@@ -506,8 +506,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]'
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]'
       ;;
     'completion')
       _arguments -S \
@@ -518,8 +518,8 @@ _mayfly() {
         '--color[colours\: auto, always or never]:value:(auto always never)' \
         '--quiet[no progress, only data and errors]' \
         '-q[no progress, only data and errors]' \
-        '--verbose[say more]' \
-        '-v[say more]' \
+        '--verbose[say more\: each answer of the probes, too]' \
+        '-v[say more\: each answer of the probes, too]' \
         '1:shell:(bash zsh fish)'
       ;;
   esac

@@ -102,8 +102,10 @@ class Selector {
   void Follow(const std::string& node) {
     const Declared declared = FindDeclared(catalogue_, node);
     if (!declared.found()) return;  // The loader has complained.
+    std::set<std::string> needed;
     for (const Dependency& need : NeedsOfNode(declared)) {
       if (!FindDeclared(catalogue_, need.node).found()) continue;
+      needed.insert(need.node);
       const bool own_job =
           declared.service != nullptr && declared.job == nullptr && absl::StartsWith(need.node, node + ".");
       needed_by_[need.node].insert(absl::StrCat(own_job ? "before " : "needed by ", node));
@@ -113,7 +115,8 @@ class Selector {
       for (const Reference& reference : ReferencesOf(placed.text->text)) {
         if (reference.target == "self" || reference.target == "env") continue;
         if (declared.service != nullptr && reference.target == declared.service->name) continue;
-        if (catalogue_.FindService(reference.target) == nullptr) continue;
+        // Who needs it says enough.
+        if (needed.count(reference.target) > 0 || catalogue_.FindService(reference.target) == nullptr) continue;
         referenced_by_[reference.target].insert(absl::StrCat("referenced by ", node, " (", placed.place, ")"));
         Enqueue(reference.target);
       }

@@ -201,6 +201,13 @@ class ServerProcess {
     if (!absl::SimpleAtoi(ReadLine(), &when)) Die("the server does not answer");
     return when;
   }
+  // What it has used, in milliseconds.
+  double Cpu() const {
+    clockid_t clock;
+    timespec used{};
+    if (clock_getcpuclockid(pid_, &clock) != 0 || clock_gettime(clock, &used) != 0) Die("no clock of the server");
+    return static_cast<double>(used.tv_sec) * 1e3 + static_cast<double>(used.tv_nsec) / 1e6;
+  }
   // Memory that is its own, in KiB.
   double Memory() const {
     std::ifstream status(absl::StrCat("/proc/", pid_, "/status"));
@@ -452,7 +459,7 @@ void BenchGet(const std::string& dir, Figures& figures) {
 }
 
 void BenchWatch(const std::string& dir, ServerProcess& server, v1::EnvironmentService::Stub& stub, Figures& figures) {
-  std::vector<double> latency, memory;
+  std::vector<double> latency, memory, cpu;
   for (int round = 0; round < 3; ++round) {
     const std::string name = absl::StrCat("bench-", round);
     const double before = server.Memory();
@@ -460,11 +467,14 @@ void BenchWatch(const std::string& dir, ServerProcess& server, v1::EnvironmentSe
     const auto tell = [&] { return server.Tell(name, 1); };
     for (int i = 0; i < 5; ++i) watchers.Collect(tell);
     memory.push_back((server.Memory() - before) / kWatchers);
+    const double used = server.Cpu();
     for (int i = 0; i < 50; ++i) {
       for (const double ms : watchers.Collect(tell)) latency.push_back(ms);
     }
+    cpu.push_back((server.Cpu() - used) / 50);
   }
   figures.Add("event -> one of 1,000 watchers", "ms", latency, Goal{"p99", 10});
+  figures.Add("server CPU of an event to 1,000 watchers", "ms", cpu);
   figures.Add("server memory of a watcher", "KiB", memory, Goal{"max", 32});
 }
 

@@ -6,7 +6,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
+#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -166,6 +168,60 @@ TEST_F(ServerTest, ATokenGivesItsNameAndNotTheRightToStopTheServer) {
   v1::StopServerResponse ignored;
   EXPECT_EQ(stub->StopServer(&stop, v1::StopServerRequest(), &ignored).error_code(), StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(stops_, 0);
+}
+
+// Certificates of one authority, made by the openssl program.
+class TlsTest : public ServerTest {
+ protected:
+  void SetUp() override {
+    const std::string script =
+        "cd " + dir_.path() +
+        " && exec 2>/dev/null"
+        " && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -subj "
+        "/CN=ca"
+        " && for n in server alice; do"
+        " openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $n.key -out $n.csr -subj /CN=$n"
+        " && printf 'subjectAltName=IP:127.0.0.1' >ext"
+        " && openssl x509 -req -in $n.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile ext -out $n.pem"
+        " || exit 1; done"
+        " && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout mallory.key -out mallory.pem"
+        " -subj /CN=alice";
+    ASSERT_EQ(system(script.c_str()), 0);
+    options_.listen = api::TcpAddress{"127.0.0.1", 0, true};
+    options_.tls_cert = dir_ / "server.pem";
+    options_.tls_key = dir_ / "server.key";
+    options_.tls_client_ca = dir_ / "ca.pem";
+    StartServer();
+  }
+  std::string Read(const std::string& name) {
+    std::stringstream text;
+    text << std::ifstream(dir_ / name).rdbuf();
+    return text.str();
+  }
+  std::unique_ptr<Stub> As(const std::string& name) {
+    grpc::SslCredentialsOptions tls;
+    tls.pem_root_certs = Read("ca.pem");
+    if (!name.empty()) {
+      tls.pem_cert_chain = Read(name + ".pem");
+      tls.pem_private_key = Read(name + ".key");
+    }
+    return v1::EnvironmentService::NewStub(TcpChannel(grpc::SslCredentials(tls)));
+  }
+};
+
+TEST_F(TlsTest, ACertificateOfTheAuthorityGivesItsName) {
+  EXPECT_EQ(Create(*As("alice"), "pr-7").owner(), "alice");
+}
+
+TEST_F(TlsTest, WithoutOneOrWithAForeignOneNobodyComesIn) {
+  for (const char* name : {"", "mallory"}) {
+    Call call;
+    EXPECT_EQ(Info(*As(name), call).error_code(), StatusCode::UNAVAILABLE) << name;
+  }
+  Call plain;
+  const auto stub = v1::EnvironmentService::NewStub(TcpChannel(grpc::InsecureChannelCredentials()));
+  EXPECT_EQ(Info(*stub, plain).error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(Answers()) << "the Unix socket is as it was";
 }
 
 TEST_F(ServerTest, StopWhileSomethingIsAliveNeedsForce) {

@@ -1,6 +1,8 @@
 // The server program: how it starts, is found, refuses, stops and comes back.
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -15,6 +17,7 @@
 #include "mayfly/base/state_dir.h"
 #include "mayfly/base/version.h"
 #include "nlohmann/json.hpp"
+#include "server/base/unique_fd.h"
 #include "tests/support/api_fixture.h"
 #include "tests/support/child.h"
 
@@ -107,6 +110,25 @@ TEST_F(MayflydTest, ALongStateFolderHasItsSocketElsewhere) {
   v1::ServerInfo info;
   EXPECT_TRUE(Info(&info).ok());
   unsetenv("XDG_RUNTIME_DIR");
+}
+
+TEST_F(MayflydTest, With64DescriptorsAnd300ConnectionsItServesAfterwards) {
+  const std::string words =
+      absl::StrCat("ulimit -n 64; exec ", MAYFLYD, " --ready-fd=1 --state-dir=", state_, " --log-file=", dir_ / "log");
+  Child server({"/bin/sh", "-c", words});
+  ASSERT_EQ(server.ReadLine(), "ready");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  SocketPath(state_).copy(address.sun_path, sizeof(address.sun_path) - 1);
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < 300; ++i) {
+    clients.emplace_back(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect(clients.back().get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0) << i;
+  }
+  clients.clear();
+  v1::ServerInfo info;
+  const grpc::Status status = Info(&info);
+  EXPECT_TRUE(status.ok()) << status.error_message();
 }
 
 TEST_F(MayflydTest, EndsByItselfWhenIdleButNotWhileSomebodyIsConnected) {

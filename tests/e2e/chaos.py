@@ -47,7 +47,7 @@ services:
   - {{name: right, type: w, run: ./workload say started sleep {3} hide tcp 8080, needs: [base], env: {{CHAOS: "{mark}"}}}}
   - {{name: top, type: w, run: ./workload say started tcp 8080, needs: [left, right], env: {{CHAOS: "{mark}"}}}}
 tests:
-  reach: {{run: "./workload sleep {4} connect top:8080", needs: [top], within: 20s}}
+  reach: {{run: "./workload sleep {4} connect top:8080 exit 0", needs: [top], within: 20s}}
 """
 
 

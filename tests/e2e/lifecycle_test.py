@@ -26,7 +26,7 @@ services:
     env: {BACK: "${back.address}"}
     expose: true
 tests:
-  passes: {run: "./workload connect back:8080", needs: [front], within: 10s}
+  passes: {run: "./workload connect back:8080 exit 0", needs: [front], within: 10s}
   fails: {run: ./workload say wrong exit 3, needs: [front], within: 10s}
 """
 

@@ -3,6 +3,7 @@
 #ifndef MAYFLY_SERVER_RUN_GUARDED_LOOP_H_
 #define MAYFLY_SERVER_RUN_GUARDED_LOOP_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 
@@ -17,11 +18,15 @@ class GuardedLoop final : public Loop {
   explicit GuardedLoop(Loop* loop) : loop_(loop), gate_(std::make_shared<Gate>()) {}
   ~GuardedLoop() override { Close(); }
 
-  void Post(std::function<void()> fn) override { loop_->Post(Wrap(std::move(fn))); }
-  TimerId PostAfter(absl::Duration delay, std::function<void()> fn) override {
-    return loop_->PostAfter(delay, Wrap(std::move(fn)));
+  void Post(std::function<void()> fn) override {
+    if (!closed_) loop_->Post(Wrap(std::move(fn)));
   }
-  void Cancel(TimerId timer) override { loop_->Cancel(timer); }
+  TimerId PostAfter(absl::Duration delay, std::function<void()> fn) override {
+    return closed_ ? 0 : loop_->PostAfter(delay, Wrap(std::move(fn)));
+  }
+  void Cancel(TimerId timer) override {
+    if (timer != 0) loop_->Cancel(timer);
+  }
   absl::Duration Monotonic() const override { return loop_->Monotonic(); }
   absl::Time Wall() const override { return loop_->Wall(); }
 
@@ -30,6 +35,7 @@ class GuardedLoop final : public Loop {
 
   // No turn runs when this has returned. Must not be called from a turn. Idempotent.
   void Close() {
+    closed_ = true;
     MutexLock lock(gate_->mutex);
     gate_->open = false;
   }
@@ -48,6 +54,7 @@ class GuardedLoop final : public Loop {
 
   Loop* const loop_;
   const std::shared_ptr<Gate> gate_;
+  std::atomic<bool> closed_{false};  // Late posts do not reach a loop that may be gone.
 };
 
 }  // namespace mayfly

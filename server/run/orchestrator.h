@@ -50,9 +50,10 @@ class Orchestrator {
     std::string log_dir;
     std::string artifact_dir;
   };
-  // What it works with; nothing is owned. `changed` is called after each commit, `done` once, at DELETED.
+  // What it works with. `changed` is called after each commit, `done` once, at DELETED. The loop is shared because
+  // answers of the engine and the worker may come when all else is gone.
   struct Host {
-    Loop* loop = nullptr;
+    std::shared_ptr<Loop> loop;
     const ProvisionerDependencies* dependencies = nullptr;
     EventLogs* logs = nullptr;
     std::function<void(Orchestrator&)> changed;

@@ -80,13 +80,13 @@ void Orchestrator::Collect(Node& node, bool last_try) {
                 absl::NotFoundError(""));
   });
   // From the engine's thread to the worker, which reads the file, to the run loop. The turn that ends the try comes last.
-  const ProvisionerDependencies* dependencies = host_.dependencies;
   const std::weak_ptr<bool> alive = alive_;
-  Loop* loop = host_.loop;
-  const auto done = [this, dependencies, alive, loop, name, attempt, last_try, junit](absl::Status status) {
-    dependencies->worker([this, dependencies, alive, loop, name, attempt, last_try, junit, status] {
+  const std::shared_ptr<Loop> loop = host_.loop;
+  const auto done = [this, worker = host_.dependencies->worker, read = host_.dependencies->read_junit, alive, loop, name,
+                     attempt, last_try, junit](absl::Status status) {
+    worker([this, read, alive, loop, name, attempt, last_try, junit, status] {
       absl::StatusOr<JunitCounts> counts = absl::NotFoundError("");
-      if (!junit.empty() && dependencies->read_junit) counts = dependencies->read_junit(junit);
+      if (!junit.empty() && read) counts = read(junit);
       loop->Post([this, alive, name, attempt, last_try, status, counts] {
         if (alive.expired()) return;
         OnCollected(name, attempt, last_try, status, counts);

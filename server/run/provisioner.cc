@@ -32,7 +32,7 @@ std::unique_ptr<Provisioner> CreateProvisioner(Provisioner::Options options, Pro
 ProvisionerImpl::ProvisionerImpl(Options options, ProvisionerDependencies dependencies)
     : options_(std::move(options)),
       dependencies_(std::move(dependencies)),
-      loop_(std::make_unique<GuardedLoop>(dependencies_.loop)),
+      loop_(std::make_shared<GuardedLoop>(dependencies_.loop)),
       logs_(dependencies_.store),
       views_(dependencies_.store),
       cache_(dependencies_.load) {
@@ -44,7 +44,7 @@ ProvisionerImpl::ProvisionerImpl(Options options, ProvisionerDependencies depend
       });
     };
   } else {
-    dependencies_.worker = [this](std::function<void()> fn) { worker_.Run(std::move(fn)); };
+    dependencies_.worker = [worker = worker_](std::function<void()> fn) { worker->Run(std::move(fn)); };
   }
 }
 
@@ -52,7 +52,7 @@ void ProvisionerImpl::Shutdown() {
   dependencies_.engine_events->Attach(nullptr);
   loop_->Close();
   *open_ = false;
-  worker_.Stop();
+  worker_->Stop();
   waiting_.clear();
   live_.clear();
 }

@@ -209,7 +209,7 @@ ProvisionerImpl::Live& ProvisionerImpl::AddLive(const EnvironmentRecord& record,
   options.log_dir = Folder(record.uid, "logs");
   options.artifact_dir = Folder(record.uid, "artifacts");
   Orchestrator::Host host;
-  host.loop = loop_.get();
+  host.loop = loop_;
   host.dependencies = &dependencies_;
   host.logs = &logs_;
   host.changed = [this](Orchestrator& orchestrator) {

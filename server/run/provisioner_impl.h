@@ -124,7 +124,7 @@ class ProvisionerImpl final : public Provisioner {
   const Options options_;
   ProvisionerDependencies dependencies_;
   std::shared_ptr<std::atomic<bool>> open_ = std::make_shared<std::atomic<bool>>(true);
-  std::unique_ptr<GuardedLoop> loop_;
+  std::shared_ptr<GuardedLoop> loop_;
   EventLogs logs_;
   ViewTable views_;
   CatalogueCache cache_;  // Worker only.
@@ -133,7 +133,7 @@ class ProvisionerImpl final : public Provisioner {
   std::map<std::string, std::deque<std::function<void()>>> waiting_;  // By name: for it to be DELETED.
   TimerId purge_timer_ = 0;
   bool recovered_ = false;
-  Worker worker_;
+  std::shared_ptr<Worker> worker_ = std::make_shared<Worker>();
 };
 
 }  // namespace mayfly

@@ -11,6 +11,7 @@
 #include "mayfly/base/ids.h"
 #include "mayfly/base/mutex.h"
 #include "mayfly/base/status.h"
+#include "mayfly/base/text.h"
 #include "mayfly/v1/environment_service.grpc.pb.h"
 
 namespace mayfly {
@@ -142,6 +143,10 @@ class ProvisionerClient::Impl {
       absl::StatusOr<Response> response = Once(method, request);
       absl::Status give_up;
       if (response.ok()) return response;
+      if (absl::IsDeadlineExceeded(response.status())) {
+        return absl::UnavailableError(absl::StrCat(options_.target, " accepted the call but did not answer within ",
+                                                   mayfly::FormatDuration(options_.call_timeout)));
+      }
       if (!TryAgain(response.status(), give_up)) return give_up;
     }
   }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <random>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -126,6 +127,42 @@ TEST(JunitReaderTest, EveryTruncationIsAnErrorOrAFileAndNeverACrash) {
       "<![CDATA[text]]></failure></testcase></testsuite></testsuites>";
   for (size_t size = 0; size < whole.size(); ++size) {
     EXPECT_FALSE(ParseJunit(whole.substr(0, size), "r.xml").ok()) << whole.substr(0, size);
+  }
+}
+
+TEST(JunitReaderTest, DamagedFilesAreReadOrRefusedAndNeverACrash) {
+  const std::string whole =
+      "<?xml version='1.0' encoding='UTF-8'?><testsuites><testsuite name='s' time='1'><testcase name='a' time='0.1'>"
+      "<failure message='m' type='t'><![CDATA[text]]></failure><system-out>&lt;&#65;</system-out></testcase>"
+      "<testcase><flakyError><stackTrace/></flakyError><skipped/></testcase></testsuite></testsuites>";
+  std::mt19937 random(20261121);
+  for (int round = 0; round < 2000; ++round) {
+    std::string damaged = whole;
+    for (int change = random() % 4; change >= 0; --change) {
+      const size_t at = random() % damaged.size();
+      switch (random() % 4) {
+        case 0:
+          damaged[at] = static_cast<char>(random());
+          break;
+        case 1:
+          damaged.erase(at, random() % 20);
+          break;
+        case 2:
+          damaged.insert(at, damaged.substr(random() % damaged.size(), random() % 60));
+          break;
+        default:
+          damaged[at] = "<>&;'\"/![]-?"[random() % 12];
+      }
+      if (damaged.empty()) damaged = "<";
+    }
+    const auto file = ParseJunit(damaged, "r.xml");
+    if (file.ok()) {
+      Report report;
+      report.tests.emplace_back().job = "job";
+      EXPECT_OK(ParseJunit(WriteJunit(report, {{"job", *file}}), "w.xml")) << damaged;
+    } else {
+      EXPECT_THAT(file, StatusIs(kInvalid, HasSubstr("r.xml:"))) << damaged;
+    }
   }
 }
 

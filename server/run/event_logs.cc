@@ -1,7 +1,6 @@
 #include "server/run/event_logs.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 namespace mayfly {
@@ -36,12 +35,14 @@ class EventLogs::Log {
   // Wakes happen under the mutex: that is what makes the end of a subscription final.
   void Add(Subscription* subscription) {
     MutexLock lock(mutex_);
-    armed_.insert(subscription);
-    if (Due(*subscription)) Wake(subscription);
+    Arm(subscription);
+    if (!Due(*subscription)) return;
+    Disarm(subscription);
+    WakeOne(subscription);
   }
   void Remove(Subscription* subscription) {
     MutexLock lock(mutex_);
-    armed_.erase(subscription);
+    Disarm(subscription);
   }
 
   std::vector<std::shared_ptr<const SharedEvent>> Read(Subscription* subscription, int limit);
@@ -53,13 +54,11 @@ class EventLogs::Log {
 
  private:
   bool Due(const Subscription& subscription) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Wake(Subscription* subscription) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void WakeAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const std::set<Subscription*> armed = armed_;
-    for (Subscription* subscription : armed) {
-      if (Due(*subscription)) Wake(subscription);
-    }
-  }
+  void Arm(Subscription* subscription) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Disarm(Subscription* subscription) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakeOne(Subscription* subscription);
+  // All who are armed and due.
+  void WakeAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string uid_;
   Store* const store_;
@@ -67,7 +66,8 @@ class EventLogs::Log {
   std::deque<std::shared_ptr<const SharedEvent>> events_ ABSL_GUARDED_BY(mutex_);
   int64_t last_ ABSL_GUARDED_BY(mutex_);
   bool finished_ ABSL_GUARDED_BY(mutex_);
-  std::set<Subscription*> armed_ ABSL_GUARDED_BY(mutex_);
+  // In no order; a subscription knows its place, so that 1,000 of them come and go at no cost.
+  std::vector<Subscription*> armed_ ABSL_GUARDED_BY(mutex_);
 };
 
 class EventLogs::Subscription final : public EventSubscription {
@@ -85,6 +85,7 @@ class EventLogs::Subscription final : public EventSubscription {
   friend class Log;
   const std::shared_ptr<Log> log_;
   int64_t position_;  // Guarded by the log's mutex while armed.
+  int place_ = -1;    // In armed_, -1 when it is not there. Guarded by the log's mutex.
   const std::function<void()> wake_;
 };
 
@@ -92,9 +93,35 @@ bool EventLogs::Log::Due(const Subscription& subscription) const {
   return subscription.position_ < last_ || finished_;
 }
 
-void EventLogs::Log::Wake(Subscription* subscription) {
-  armed_.erase(subscription);
+void EventLogs::Log::Arm(Subscription* subscription) {
+  if (subscription->place_ >= 0) return;
+  subscription->place_ = static_cast<int>(armed_.size());
+  armed_.push_back(subscription);
+}
+
+void EventLogs::Log::Disarm(Subscription* subscription) {
+  if (subscription->place_ < 0) return;
+  armed_.back()->place_ = subscription->place_;
+  armed_[subscription->place_] = armed_.back();
+  armed_.pop_back();
+  subscription->place_ = -1;
+}
+
+void EventLogs::Log::WakeOne(Subscription* subscription) {
   subscription->wake_();
+}
+
+void EventLogs::Log::WakeAll() {
+  std::vector<Subscription*> armed;
+  armed.swap(armed_);
+  for (Subscription* subscription : armed) subscription->place_ = -1;
+  for (Subscription* subscription : armed) {
+    if (Due(*subscription)) {
+      WakeOne(subscription);
+    } else {
+      Arm(subscription);
+    }
+  }
 }
 
 std::vector<std::shared_ptr<const SharedEvent>> EventLogs::Log::Read(Subscription* subscription, int limit) {
@@ -110,7 +137,8 @@ std::vector<std::shared_ptr<const SharedEvent>> EventLogs::Log::Read(Subscriptio
       MutexLock lock(mutex_);
       first = events_.empty() ? last_ + 1 : events_.front()->event.sequence;
     }
-    const int64_t missing = std::min<int64_t>(first - 1 - subscription->position_, limit - static_cast<int>(out.size()));
+    const int64_t missing =
+        std::min<int64_t>(first - 1 - subscription->position_, limit - static_cast<int>(out.size()));
     if (missing <= 0) break;
     absl::StatusOr<std::vector<Event>> stored = store_->ReadEvents(uid_, subscription->position_, missing);
     if (!stored.ok() || stored->empty()) break;
@@ -122,7 +150,7 @@ std::vector<std::shared_ptr<const SharedEvent>> EventLogs::Log::Read(Subscriptio
        at >= 0 && at < static_cast<int64_t>(events_.size()) && static_cast<int>(out.size()) < limit; ++at) {
     take(events_[at]);
   }
-  if (static_cast<int>(out.size()) < limit) armed_.insert(subscription);
+  if (static_cast<int>(out.size()) < limit) Arm(subscription);
   return out;
 }
 

@@ -2,14 +2,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/lib/files.h"
+#include "client/cli/key_values.h"
 #include "mayfly/base/text.h"
 
 namespace mayfly {
@@ -40,45 +39,9 @@ void AddDuration(CLI::App* app, const std::string& flag, std::optional<absl::Dur
       ->type_name("DURATION");
 }
 
-void Insert(const std::string& flag, const std::string& pair, std::map<std::string, std::string>* target) {
-  const size_t equals = pair.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    throw CLI::ValidationError(flag, absl::StrCat("'", EscapeLine(pair), "' is not KEY=VALUE"));
-  }
-  (*target)[pair.substr(0, equals)] = pair.substr(equals + 1);
-}
-
-// KEY=VALUE lines; blank ones and those with '#' in front count for nothing, "export " and quotes around a value
-// neither.
-void ReadEnvFile(const std::string& path, std::map<std::string, std::string>* target) {
-  const auto text = ReadFile(path, 1 << 20);
-  if (!text.ok()) throw CLI::ValidationError("--env-file", std::string(text.status().message()));
-  int number = 0;
-  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
-    ++number;
-    line = absl::StripAsciiWhitespace(line);
-    absl::ConsumePrefix(&line, "export ");
-    if (line.empty() || line.front() == '#') continue;
-    const size_t equals = line.find('=');
-    if (equals == absl::string_view::npos || equals == 0) {
-      throw CLI::ValidationError("--env-file", absl::StrCat(path, ":", number, ": this is not KEY=VALUE"));
-    }
-    absl::string_view value = line.substr(equals + 1);
-    if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') && value.back() == value.front()) {
-      value = value.substr(1, value.size() - 2);
-    }
-    (*target)[std::string(line.substr(0, equals))] = std::string(value);
-  }
-}
-
-// A secret's value never has to stand on the command line, where every process of the host can read it.
-void InsertSecret(const std::string& text, std::map<std::string, std::string>* target) {
-  if (text.find('=') != std::string::npos) return Insert("--secret", text, target);
-  const char* value = getenv(text.c_str());
-  if (value == nullptr) {
-    throw CLI::ValidationError("--secret", absl::StrCat("there is no variable ", EscapeLine(text), " to take it from"));
-  }
-  (*target)[text] = value;
+// CLI11 wants its mistakes thrown, and catches them.
+void OrThrow(const std::string& flag, const absl::Status& status) {
+  if (!status.ok()) throw CLI::ValidationError(flag, std::string(status.message()));
 }
 
 // Builds the grammar, one small function per group of flags.
@@ -174,20 +137,21 @@ class Grammar {
     verb->add_option_function<std::vector<std::string>>(
             "--set",
             [this](const std::vector<std::string>& pairs) {
-              for (const std::string& pair : pairs) Insert("--set", pair, &options_.variables);
+              for (const std::string& pair : pairs) OrThrow("--set", InsertPair(pair, options_.variables));
             },
             "a variable, over the specs'; may be repeated")
         ->allow_extra_args(false)
         ->type_name("KEY=VALUE");
     verb->add_option_function<std::string>(
-            "--env-file", [this](const std::string& path) { ReadEnvFile(path, &options_.variables); },
+            "--env-file",
+            [this](const std::string& path) { OrThrow("--env-file", InsertFile(path, options_.variables)); },
             "file of KEY=VALUE lines; --set wins")
         ->type_name("FILE")
         ->trigger_on_parse();
     verb->add_option_function<std::vector<std::string>>(
             "--secret",
             [this](const std::vector<std::string>& secrets) {
-              for (const std::string& secret : secrets) InsertSecret(secret, &options_.secrets);
+              for (const std::string& secret : secrets) OrThrow("--secret", InsertSecret(secret, options_.secrets));
             },
             "a secret; without a value it is taken from the variable of that name")
         ->allow_extra_args(false)

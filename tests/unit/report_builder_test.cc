@@ -54,6 +54,7 @@ TEST(ReportBuilderTest, TheChainGoesBackThroughTheNodesThatReleasedEachOther) {
                           "api start 156-206", "e2e wait 206-207", "e2e test 207-407", "- wait 407-410"));
   EXPECT_EQ(report.overhead, absl::Milliseconds(10));
   EXPECT_NEAR(report.explained, 400.0 / 410, 1e-9);
+  EXPECT_EQ(Find(report, "api").released, absl::Milliseconds(156)) << "the last of its needs";
   EXPECT_EQ(report.ready_after, absl::Milliseconds(206));
   EXPECT_EQ(report.verdict_after, absl::Milliseconds(410));
 }

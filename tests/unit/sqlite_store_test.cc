@@ -248,6 +248,23 @@ TEST_F(SqliteStoreTest, WhatWasSetAsideIsPurgedByItsAge) {
   EXPECT_THAT(*store->Quarantined(), IsEmpty());
 }
 
+TEST_F(SqliteStoreTest, PurgeLeavesNoRowBehind) {
+  auto store = Open();
+  Create(store.get(), "checkout", 5);
+  WriteBatch batch;
+  batch.environment = *store->GetEnvironment("checkout");
+  batch.environment->state = EnvironmentState::kDeleted;
+  batch.environment->delete_time = TestTime();
+  batch.put_resources = {{"", "node", "cart", 1, "d", true}};
+  ASSERT_OK(store->Write("uid-checkout", batch));
+  ASSERT_THAT(*store->Purge(TestTime(1)), ElementsAre("uid-checkout"));
+  auto db = Database::Open(dir_ / "mayfly.db", Database::Mode::kReadOnly);
+  ASSERT_OK(db);
+  for (const char* table : {"environments", "events", "resources", "quarantine"}) {
+    EXPECT_EQ(**(*db)->QueryInt(absl::StrCat("SELECT count(*) FROM ", table)), 0) << table;
+  }
+}
+
 TEST_F(SqliteStoreTest, AnUnreadableEventBecomesANoteWithItsNumber) {
   auto store = Open();
   Create(store.get(), "checkout", 5);

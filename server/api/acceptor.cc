@@ -73,6 +73,7 @@ absl::Duration Acceptor::last_accept() const {
 
 void Acceptor::Run() {
   std::vector<pollfd> polls;
+  polls.reserve(listeners_.size() + 1);
   for (const Listener& listener : listeners_) polls.push_back({listener.fd.get(), POLLIN, 0});
   polls.push_back({stop_event_.get(), POLLIN, 0});
   bool backing_off = false;

@@ -59,7 +59,8 @@ FlagInfo Choice(std::string name, std::vector<std::string> choices, std::string 
 
 const std::vector<FlagInfo>& Table() {
   static const auto* const table = new std::vector<FlagInfo>{
-      Text("state-dir", "PATH", "records, logs and reports; default $XDG_STATE_HOME/mayfly or ~/.local/state/mayfly",
+      Text("state-dir", "PATH",
+           "records, logs and reports; default $MAYFLY_STATE_DIR, $XDG_STATE_HOME/mayfly or ~/.local/state/mayfly",
            &Flags::state_dir),
       Choice("engine", {"local"}, "where environments run", &Flags::engine),
       Text("listen", "ADDRESS:PORT", "serve TCP beside the Unix socket; off loopback only with the three TLS flags",

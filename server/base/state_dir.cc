@@ -33,6 +33,7 @@ absl::Status MakeParents(const std::string& dir) {
 }  // namespace
 
 absl::StatusOr<std::string> DefaultStateDir() {
+  if (const char* named = getenv("MAYFLY_STATE_DIR"); named != nullptr && named[0] == '/') return std::string(named);
   // The XDG rules: a relative value is to be ignored.
   if (const char* state = getenv("XDG_STATE_HOME"); state != nullptr && state[0] == '/') {
     return absl::StrCat(state, "/mayfly");

@@ -11,8 +11,8 @@
 
 namespace mayfly {
 
-// $XDG_STATE_HOME/mayfly, else ~/.local/state/mayfly; the same rule for root. FAILED_PRECONDITION when neither
-// variable is set and the user has no home.
+// $MAYFLY_STATE_DIR, else $XDG_STATE_HOME/mayfly, else ~/.local/state/mayfly; the same rule for root.
+// FAILED_PRECONDITION when no variable is set and the user has no home.
 absl::StatusOr<std::string> DefaultStateDir();
 
 // The socket of the server of `state_dir` (absolute): "<state_dir>/mayflyd.sock". A path of a socket has at most 107

@@ -445,7 +445,8 @@ class Launcher {
     SendReceipt(scope, receipt);
     shell->scope.clear();
     shell->release_wanted = false;
-    if (closing_ || static_cast<int>(PoolSize()) >= target_) return Drop(shell);
+    // A plot that exists is worth keeping up to the limit; new ones are made up to the target only.
+    if (closing_ || static_cast<int>(PoolSize()) >= options_.pool_limit) return Drop(shell);
     idle_plots_.push_back(shell);
     shell->state = Shell::State::kDead;
     ScheduleRefill();

@@ -22,7 +22,7 @@ struct LauncherOptions {
   std::string state_dir;            // Absolute; exists. The launcher uses <state_dir>/scopes.
   int pool = 2;                     // Warm shells to keep; 0: none ahead.
   int pool_limit = 4;               // Grows to this while scopes are asked for faster than shells are ready.
-  int slots = 28;                   // Nodes a shell has room for unless a scope expects more.
+  int slots = 26;                   // Nodes a shell has room for unless a scope expects more.
   std::vector<std::string> hidden;  // Folders that no service may see, besides the caller's home and state_dir.
 };
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -29,9 +30,27 @@ constexpr int kPrefix = 16;
 constexpr int kLoopbackIndex = 1;
 constexpr int kEthIndex = 2;     // The only other link of a slot: veth "eth0".
 constexpr int kBridgeIndex = 2;  // The hub's "hub0".
+constexpr int kFirstPortIndex = 10;
 // The subnet; local and broadcast ones of both addresses.
 constexpr int kSlotRoutes = 6;
 constexpr uint16_t kCreate = NLM_F_CREATE | NLM_F_EXCL;
+
+// Without an IPv6 link-local address there is no duplicate detection to wait for and no multicast noise. A request of
+// its own, for a link that exists and is down. Not by sysctl: a write there spins for as long as anybody on the machine
+// holds the kernel's lock of all links.
+void NoIpv6Address(NetlinkBatch& batch, int index) {
+  static const bool has_ipv6 = access("/proc/sys/net/ipv6/conf", F_OK) == 0;
+  if (!has_ipv6) return;
+  ifinfomsg link{};
+  link.ifi_index = index;
+  batch.Begin(RTM_SETLINK, 0, link);
+  const size_t spec = batch.BeginNest(IFLA_AF_SPEC);
+  const size_t inet6 = batch.BeginNest(AF_INET6);
+  const char none = IN6_ADDR_GEN_MODE_NONE;
+  batch.Attr(IFLA_INET6_ADDR_GEN_MODE, absl::string_view(&none, 1));
+  batch.EndNest(inet6);
+  batch.EndNest(spec);
+}
 
 void SetUp(NetlinkBatch& batch, int index) {
   ifinfomsg link{};
@@ -58,9 +77,6 @@ absl::StatusOr<UniqueFd> CurrentNetwork() {
 }
 
 absl::Status TuneCurrentNetwork() {
-  // Without an IPv6 link-local address there is no duplicate detection to wait for and no multicast noise.
-  constexpr char kNoAddress[] = "1";
-  WriteKernelFile(AT_FDCWD, "/proc/sys/net/ipv6/conf/default/addr_gen_mode", kNoAddress).IgnoreError();
   // TIME_WAIT would keep a used network unclean for a minute. It protects from stray segments of a slow network, which
   // does not exist here.
   return WriteKernelFile(AT_FDCWD, "/proc/sys/net/ipv4/tcp_max_tw_buckets", "0");
@@ -75,6 +91,7 @@ absl::Status MakeHub(NetlinkSocket& route) {
   const size_t info = batch.BeginNest(IFLA_LINKINFO);
   batch.AttrString(IFLA_INFO_KIND, "bridge");
   batch.EndNest(info);
+  NoIpv6Address(batch, kBridgeIndex);
   AddAddress(batch, kBridgeIndex, HubAddress(), kPrefix);
   SetUp(batch, kLoopbackIndex);
   return route.Execute(std::move(batch));
@@ -83,8 +100,7 @@ absl::Status MakeHub(NetlinkSocket& route) {
 // A pair whose near end is the bridge's port and whose far end is the slot's eth0.
 void AddPair(NetlinkBatch& batch, int slot, int slot_fd) {
   ifinfomsg near_end{};
-  near_end.ifi_flags = IFF_UP;
-  near_end.ifi_change = IFF_UP;
+  near_end.ifi_index = kFirstPortIndex + slot;
   batch.Begin(RTM_NEWLINK, kCreate, near_end);
   batch.AttrString(IFLA_IFNAME, absl::StrCat("s", slot));
   batch.AttrU32(IFLA_MASTER, kBridgeIndex);
@@ -101,6 +117,8 @@ void AddPair(NetlinkBatch& batch, int slot, int slot_fd) {
   batch.EndNest(peer);
   batch.EndNest(data);
   batch.EndNest(info);
+  NoIpv6Address(batch, near_end.ifi_index);
+  SetUp(batch, near_end.ifi_index);
 }
 
 // Reads a dump of links: the operational state of each veth end tells whether frames pass.
@@ -205,6 +223,7 @@ absl::StatusOr<Networks> MakeNetworks(int slots) {
   for (int i = 0; i < slots; ++i) {
     NetlinkBatch batch;
     SetUp(batch, kLoopbackIndex);
+    NoIpv6Address(batch, kEthIndex);
     AddAddress(batch, kEthIndex, SlotAddress(i), kPrefix);
     SetUp(batch, kEthIndex);
     MAYFLY_RETURN_IF_ERROR(Annotate(routes[i].Execute(std::move(batch)), absl::StrCat("slot ", i)));
@@ -225,6 +244,18 @@ absl::StatusOr<Networks> MakeNetworks(int slots) {
 
 namespace {
 
+// The kernel counts the sockets of each network, whatever their kind: two numbers instead of a walk through the hash
+// table of the whole machine for every kind, which takes a millisecond each.
+absl::StatusOr<bool> HasSockets() {
+  MAYFLY_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(AT_FDCWD, "/proc/self/net/sockstat"));
+  int used = -1, in_use = -1, orphans = -1, time_wait = -1;
+  if (std::sscanf(text.c_str(), "sockets: used %d\nTCP: inuse %d orphan %d tw %d", &used, &in_use, &orphans,
+                  &time_wait) != 4) {
+    return true;
+  }
+  return used != 0 || in_use != 0 || time_wait != 0;
+}
+
 absl::StatusOr<int> CountDump(NetlinkSocket& route, uint16_t type, int family) {
   NetlinkBatch batch;
   rtgenmsg message{};
@@ -238,11 +269,14 @@ absl::StatusOr<int> CountDump(NetlinkSocket& route, uint16_t type, int family) {
 }  // namespace
 
 absl::Status ProveClean(bool hub) {
-  MAYFLY_ASSIGN_OR_RETURN(SockDiag diag, SockDiag::Open());
-  MAYFLY_ASSIGN_OR_RETURN(const SocketList left, diag.Clean());
-  if (!left.sockets.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(left.sockets.size(), " sockets are left, first ", left.sockets[0].ToString()));
+  MAYFLY_ASSIGN_OR_RETURN(bool sockets, HasSockets());
+  if (sockets) {
+    MAYFLY_ASSIGN_OR_RETURN(SockDiag diag, SockDiag::Open());
+    MAYFLY_ASSIGN_OR_RETURN(const SocketList left, diag.Clean());
+    if (!left.sockets.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(left.sockets.size(), " sockets are left, first ", left.sockets[0].ToString()));
+    }
   }
   MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
   if (hub) {

@@ -21,7 +21,7 @@ struct Stamp {
   int64_t newest_ns = 0;
 
   void Add(const std::string& path) {
-    struct stat st {};
+    struct stat st{};
     if (stat(path.c_str(), &st) != 0) {
       absl::StrAppend(&text, path, " gone\n");
       return;

@@ -1,5 +1,5 @@
-// Carries engine events from the engine's threads to the run loop. It exists before the engine, which is made with it as
-// its sink, and before the provisioner, which attaches later; what comes earlier waits.
+// Carries engine events from the engine's threads to the run loop. It exists before the engine, which is made with it
+// as its sink, and before the provisioner, which attaches later; what comes earlier waits.
 #ifndef MAYFLY_SERVER_RUN_ENGINE_EVENT_QUEUE_H_
 #define MAYFLY_SERVER_RUN_ENGINE_EVENT_QUEUE_H_
 

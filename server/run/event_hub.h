@@ -1,5 +1,6 @@
-// The newest events of every environment in memory, and who waits for more. Writers append on the run loop; watchers pull
-// at their own pace, so that a stalled one costs the others nothing: it is woken once and holds no queue of its own.
+// The newest events of every environment in memory, and who waits for more. Writers append on the run loop; watchers
+// pull at their own pace, so that a stalled one costs the others nothing: it is woken once and holds no queue of its
+// own.
 #ifndef MAYFLY_SERVER_RUN_EVENT_HUB_H_
 #define MAYFLY_SERVER_RUN_EVENT_HUB_H_
 
@@ -20,7 +21,8 @@ struct SharedEvent {
   mutable std::shared_ptr<const void> wire;  // Read and written with std::atomic_load and std::atomic_store only.
 };
 
-// One watcher of one environment. Not thread-safe by itself; destroying it unsubscribes, after which `wake` is not called.
+// One watcher of one environment. Not thread-safe by itself; destroying it unsubscribes, after which `wake` is not
+// called.
 class EventSubscription {
  public:
   virtual ~EventSubscription() = default;
@@ -35,8 +37,8 @@ class EventSubscription {
 class EventHub {
  public:
   virtual ~EventHub() = default;
-  // Starts after sequence number `after`. `wake` is called on any thread, at most once per arming, as soon as Read would
-  // return something or finished() turns true (also at once); it must not block and must not call back inline.
+  // Starts after sequence number `after`. `wake` is called on any thread, at most once per arming, as soon as Read
+  // would return something or finished() turns true (also at once); it must not block and must not call back inline.
   // NOT_FOUND for a uid that is neither in memory nor in the store.
   virtual absl::StatusOr<std::unique_ptr<EventSubscription>> Subscribe(const std::string& uid, int64_t after,
                                                                        std::function<void()> wake) = 0;

@@ -24,7 +24,9 @@ EnvironmentRecord& Journal::Change() {
   return record_;
 }
 
-Event& Journal::Add(EventKind kind) { return Add(kind, loop_->Monotonic()); }
+Event& Journal::Add(EventKind kind) {
+  return Add(kind, loop_->Monotonic());
+}
 
 Event& Journal::Add(EventKind kind, absl::Duration when) {
   const absl::Duration now = loop_->Monotonic();

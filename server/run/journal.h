@@ -1,5 +1,6 @@
-// What one turn of an orchestrator writes: collected while the turn runs, made durable at its end as one batch, and only
-// then shown to watchers. Effects on the engine come after the commit, so that every intent is durable before its effect.
+// What one turn of an orchestrator writes: collected while the turn runs, made durable at its end as one batch, and
+// only then shown to watchers. Effects on the engine come after the commit, so that every intent is durable before its
+// effect.
 #ifndef MAYFLY_SERVER_RUN_JOURNAL_H_
 #define MAYFLY_SERVER_RUN_JOURNAL_H_
 

@@ -33,7 +33,9 @@ std::set<const Node*> Ancestors(const Node& node) {
 
 }  // namespace
 
-bool NeedsMet(const Node& node) { return std::all_of(node.needs.begin(), node.needs.end(), Met); }
+bool NeedsMet(const Node& node) {
+  return std::all_of(node.needs.begin(), node.needs.end(), Met);
+}
 
 bool AncestorsSteady(const Node& node) {
   const std::set<const Node*> ancestors = Ancestors(node);
@@ -69,8 +71,7 @@ std::set<Node*> Dependants(const Node& node) {
 
 bool HasFailedAncestor(const Node& node) {
   const std::set<const Node*> ancestors = Ancestors(node);
-  return std::any_of(ancestors.begin(), ancestors.end(),
-                     [](const Node* n) { return n->state == NodeState::kFailed; });
+  return std::any_of(ancestors.begin(), ancestors.end(), [](const Node* n) { return n->state == NodeState::kFailed; });
 }
 
 Breakage LatestBreakage(const Node& node) {

@@ -20,10 +20,10 @@ enum class Stage {
   kAbsent,     // Nothing yet.
   kPreparing,  // Prepare was called.
   kPrepared,
-  kStarting,   // Start was called.
+  kStarting,  // Start was called.
   kRunning,
-  kStopping,   // Stop was called.
-  kEnded,      // Final for the attempt.
+  kStopping,  // Stop was called.
+  kEnded,     // Final for the attempt.
 };
 
 struct Node;
@@ -44,7 +44,7 @@ struct Node {
   Cause cause;
   std::string message;
   Usage usage;
-  int exit_code = 0;   // Of the latest attempt that ended.
+  int exit_code = 0;  // Of the latest attempt that ended.
   int signal = 0;
   std::map<int, std::string> endpoints;
   absl::Duration start_time = -absl::InfiniteDuration();  // Launch to ready or completed.
@@ -54,27 +54,27 @@ struct Node {
   absl::Duration decided = -absl::InfiniteDuration();  // READY, SUCCEEDED, FAILED or SKIPPED.
   absl::Duration broke = -absl::InfiniteDuration();    // Last time a service ended by itself.
 
-  PlannedNode planned;      // As users see `plan`.
-  double rank = 0;          // Larger first, when slots are few.
-  int intended = 0;         // The attempt whose intent is durable.
-  bool wanted = true;       // False: a test job of the plan that nobody asked to run.
-  bool has_slot = false;    // It counts against the slots of its class.
-  int restarts = 0;         // By the restart policy, since it was last wanted to start.
-  int tries = 0;            // Test jobs: runs since it was last asked for.
-  bool backing_off = false; // Waits until it may be started again.
-  bool overdue = false;     // Its deadline passed while it ran.
-  bool collecting = false;  // Test jobs: its files are being copied.
-  bool concluded = false;   // Test jobs: its kJobResult is written.
-  bool stop_wanted = false; // To be stopped when everything of `stop_after` has ended.
-  bool renewed = false;     // Replaced by an update and not back yet: what needs it, even through others, waits to start.
-  bool replace = false;     // To be started again, as the plan is now, once it has ended.
+  PlannedNode planned;       // As users see `plan`.
+  double rank = 0;           // Larger first, when slots are few.
+  int intended = 0;          // The attempt whose intent is durable.
+  bool wanted = true;        // False: a test job of the plan that nobody asked to run.
+  bool has_slot = false;     // It counts against the slots of its class.
+  int restarts = 0;          // By the restart policy, since it was last wanted to start.
+  int tries = 0;             // Test jobs: runs since it was last asked for.
+  bool backing_off = false;  // Waits until it may be started again.
+  bool overdue = false;      // Its deadline passed while it ran.
+  bool collecting = false;   // Test jobs: its files are being copied.
+  bool concluded = false;    // Test jobs: its kJobResult is written.
+  bool stop_wanted = false;  // To be stopped when everything of `stop_after` has ended.
+  bool renewed = false;  // Replaced by an update and not back yet: what needs it, even through others, waits to start.
+  bool replace = false;  // To be started again, as the plan is now, once it has ended.
   std::set<Node*> stop_after;
-  absl::Duration stop_grace;       // Of the attempt that runs.
-  std::string started_digest;      // Of the attempt that runs.
+  absl::Duration stop_grace;   // Of the attempt that runs.
+  std::string started_digest;  // Of the attempt that runs.
 
-  Cause probe;              // The latest failing answer.
+  Cause probe;  // The latest failing answer.
   int probe_notes = 0;
-  TimerId timer = 0;        // Deadline of the current stage.
+  TimerId timer = 0;  // Deadline of the current stage.
   TimerId backoff_timer = 0;
 
   bool is_test() const { return plan.kind == NodeKind::kTestJob; }

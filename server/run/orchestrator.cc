@@ -36,7 +36,8 @@ Orchestrator::Orchestrator(Host host, Options options, Journal journal, Plan pla
 }
 
 Orchestrator::~Orchestrator() {
-  for (TimerId* timer : {&scope_timer_, &scope_retry_timer_, &settle_timer_, &expiry_timer_, &commit_timer_}) Cancel(timer);
+  for (TimerId* timer : {&scope_timer_, &scope_retry_timer_, &settle_timer_, &expiry_timer_, &commit_timer_})
+    Cancel(timer);
   for (auto* nodes : {&nodes_, &leaving_}) {
     for (auto& node : *nodes) {
       Cancel(&node->timer);
@@ -71,8 +72,9 @@ void Orchestrator::Start() {
   journal_.Put("scope", record().scope, 1, "", false);
   effects_.push_back({Verb::kCreateScope, ""});
   Guard(options_.engine_deadline, &scope_timer_, [this] {
-    Break({CauseCode::kEngineUnavailable, "", absl::StrCat("the engine did not make the environment's place within ",
-                                                           absl::FormatDuration(options_.engine_deadline))});
+    Break({CauseCode::kEngineUnavailable, "",
+           absl::StrCat("the engine did not make the environment's place within ",
+                        absl::FormatDuration(options_.engine_deadline))});
   });
   EndTurn();
 }
@@ -142,8 +144,10 @@ bool Orchestrator::Commit() {
   // Nothing new is begun without a durable intent, but an end must not wait for a disk that is full.
   std::vector<Effect> waiting;
   for (Effect& effect : std::exchange(effects_, {})) {
-    if (effect.verb == Verb::kDestroy) Call(effect).IgnoreError();
-    else waiting.push_back(std::move(effect));
+    if (effect.verb == Verb::kDestroy)
+      Call(effect).IgnoreError();
+    else
+      waiting.push_back(std::move(effect));
   }
   effects_ = std::move(waiting);
   if (failed_commits_++ == 0) {
@@ -172,8 +176,8 @@ absl::Status Orchestrator::Call(const Effect& effect) {
   const std::string& scope = record().scope;
   if (effect.verb == Verb::kDestroy) return engine.Destroy(scope);
   if (effect.verb == Verb::kCreateScope) {
-    return engine.CreateScope({scope, record().name, record().request.owner, options_.log_dir, plan_.root,
-                               static_cast<int>(nodes_.size())});
+    return engine.CreateScope(
+        {scope, record().name, record().request.owner, options_.log_dir, plan_.root, static_cast<int>(nodes_.size())});
   }
   Node* node = Find(effect.node);
   if (node == nullptr || node->attempt != effect.attempt) return absl::OkStatus();

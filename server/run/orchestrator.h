@@ -8,13 +8,15 @@
 //  - A node fails when it cannot start, ends although it should run (exit 0 too), or is not ready within its deadline;
 //    `restart: on-failure` starts a service that ended again, with back-off, max_restarts times. Everything that still
 //    waits for a failed node becomes SKIPPED with the root cause's name; what runs already goes on.
-//  - An environment that is torn down in any case (keep: never) starts nothing more after the first failure: its verdict
+//  - An environment that is torn down in any case (keep: never) starts nothing more after the first failure: its
+//  verdict
 //    is certain. One that may be kept goes on with every independent branch, so that what works is there to look at.
 //  - The verdict waits a moment (kSettle) after a failure, so that a cause is not beaten by its consequence. ERROR with
 //    the earliest failure that has no failed ancestor; else FAILED when a test job failed that is not declared flaky,
 //    unless something it needs broke while it ran (ERROR) or it could not run at all (ERROR); else PASSED. Without test
 //    jobs, PASSED belongs to environments that are not kept always; `up` has no verdict while nothing fails.
-//  - A test job that exits non-zero, overruns its deadline or crashes by its own signal failed; one that was killed from
+//  - A test job that exits non-zero, overruns its deadline or crashes by its own signal failed; one that was killed
+//  from
 //    outside or could not start is broken. Failed ones are tried again as often as they may.
 //  - Teardown is repeated with back-off until the engine's receipt is clean; only then the state is DELETED.
 #ifndef MAYFLY_SERVER_RUN_ORCHESTRATOR_H_
@@ -41,11 +43,11 @@ class Orchestrator {
   struct Options {
     int start_slots = 0;  // Services and one-shot jobs between launch and ready at the same time; 0: no limit.
     int test_slots = 4;
-    int prepare_window = 8;                                // Prepare calls under way.
-    absl::Duration engine_deadline = absl::Seconds(30);    // For scope creation, Prepare, Start to STARTED.
-    absl::Duration stop_margin = absl::Seconds(3);         // On top of the stop grace.
+    int prepare_window = 8;                              // Prepare calls under way.
+    absl::Duration engine_deadline = absl::Seconds(30);  // For scope creation, Prepare, Start to STARTED.
+    absl::Duration stop_margin = absl::Seconds(3);       // On top of the stop grace.
     absl::Duration settle = absl::Milliseconds(50);
-    absl::Duration destroy_deadline = absl::Seconds(10);   // Destroy to released; then it is called again.
+    absl::Duration destroy_deadline = absl::Seconds(10);  // Destroy to released; then it is called again.
     absl::Duration collect_deadline = absl::Seconds(30);
     std::string log_dir;
     std::string artifact_dir;
@@ -61,11 +63,11 @@ class Orchestrator {
   };
   // What to do with an environment that a former server left.
   struct Adoption {
-    Fold past;                                 // Of its events.
+    Fold past;  // Of its events.
     std::vector<ResourceRecord> resources;
-    const FoundScope* scope = nullptr;         // nullptr: the world has none.
-    bool plan_known = true;                    // False: `plan` is only what the events tell; nothing can be started.
-    Cause broken;                              // Set: it cannot be continued.
+    const FoundScope* scope = nullptr;  // nullptr: the world has none.
+    bool plan_known = true;             // False: `plan` is only what the events tell; nothing can be started.
+    Cause broken;                       // Set: it cannot be continued.
   };
 
   Orchestrator(Host host, Options options, Journal journal, Plan plan);
@@ -83,8 +85,8 @@ class Orchestrator {
   // Tears it down. `cause` says why it was not left alone: kCancelled, kSuperseded or kExpired.
   void Delete(bool graceful, Cause cause);
   void SetExpiry(absl::Time expire_time);
-  // Brings the running environment to `plan`: starts what is new, replaces what changed or is in `restart`, stops what is
-  // gone, runs the test jobs of `tests` (again). FAILED_PRECONDITION when its state does not allow that.
+  // Brings the running environment to `plan`: starts what is new, replaces what changed or is in `restart`, stops what
+  // is gone, runs the test jobs of `tests` (again). FAILED_PRECONDITION when its state does not allow that.
   struct Change {
     Plan plan;
     EnvironmentRequest request;
@@ -184,17 +186,17 @@ class Orchestrator {
 
   Phase phase_ = Phase::kScope;
   bool scope_lost_ = false;
-  bool halted_ = false;       // Nothing more is started: the verdict is certain.
-  bool activated_ = false;    // Every service was ready since the last change of the plan.
-  bool judged_ = false;       // The verdict of the present plan is known.
+  bool halted_ = false;     // Nothing more is started: the verdict is certain.
+  bool activated_ = false;  // Every service was ready since the last change of the plan.
+  bool judged_ = false;     // The verdict of the present plan is known.
   bool settling_ = false;
-  bool settled_ = false;      // The moment after a failure has passed.
+  bool settled_ = false;  // The moment after a failure has passed.
   bool told_done_ = false;
   int destroys_ = 0;
   int failed_commits_ = 0;
-  std::vector<std::string> blockers_;  // As last told.
+  std::vector<std::string> blockers_;                         // As last told.
   absl::Duration trouble_since_ = -absl::InfiniteDuration();  // The engine or the store refuses since then.
-  absl::flat_hash_map<std::string, Node*> by_name_;            // Of nodes_ and leaving_.
+  absl::flat_hash_map<std::string, Node*> by_name_;           // Of nodes_ and leaving_.
   TimerId scope_timer_ = 0;
   TimerId scope_retry_timer_ = 0;
   TimerId settle_timer_ = 0;

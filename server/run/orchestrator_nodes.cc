@@ -48,7 +48,8 @@ void Orchestrator::PrepareMore() {
   int under_way = 0;
   for (const auto& node : nodes_) under_way += node->stage == Stage::kPreparing;
   for (const auto& node : nodes_) {
-    if (node->state != NodeState::kWaiting || node->stage != Stage::kAbsent || node->stop_wanted || !node->wanted) continue;
+    if (node->state != NodeState::kWaiting || node->stage != Stage::kAbsent || node->stop_wanted || !node->wanted)
+      continue;
     // All intents go into one write; the calls follow as the window allows.
     if (std::exchange(node->intended, node->attempt) != node->attempt) {
       journal_.Put("node", node->plan.name, node->attempt, node->plan.digest, false);
@@ -84,8 +85,7 @@ void Orchestrator::StartReady() {
     if (!may) node->has_slot = false;
     if (may && !node->has_slot) ready.push_back(node.get());
   }
-  std::stable_sort(ready.begin(), ready.end(),
-                   [](const Node* a, const Node* b) { return a->rank > b->rank; });
+  std::stable_sort(ready.begin(), ready.end(), [](const Node* a, const Node* b) { return a->rank > b->rank; });
   int free[2] = {FreeSlots(false), FreeSlots(true)};
   for (Node* node : ready) {
     int& left = free[node->is_test()];
@@ -217,7 +217,9 @@ void Orchestrator::OnEnded(Node& node, const EngineEvent& event) {
   }
   Cause cause = event.cause;
   if (cause.empty() || (node.one_shot() && cause.code == CauseCode::kExited)) {
-    cause.code = event.signal != 0 ? CauseCode::kSignaled : node.one_shot() ? CauseCode::kJobFailed : CauseCode::kExited;
+    cause.code = event.signal != 0 ? CauseCode::kSignaled
+                 : node.one_shot() ? CauseCode::kJobFailed
+                                   : CauseCode::kExited;
     if (cause.message.empty()) cause.message = EndText(event, node.launched);
   }
   cause.node = node.plan.name;
@@ -239,9 +241,9 @@ void Orchestrator::OnDeadline(Node& node) {
   Cause cause = {CauseCode::kDeadline, node.plan.name};
   if (node.stage == Stage::kPreparing || node.stage == Stage::kStarting) {
     cause.code = CauseCode::kEngineUnavailable;
-    cause.message = absl::StrCat("the engine did not ", node.stage == Stage::kPreparing ? "prepare" : "start", " it within ",
-                                 HumanDuration(node.stage == Stage::kPreparing ? options_.engine_deadline
-                                                                               : node.plan.process.probe.within));
+    cause.message = absl::StrCat(
+        "the engine did not ", node.stage == Stage::kPreparing ? "prepare" : "start", " it within ",
+        HumanDuration(node.stage == Stage::kPreparing ? options_.engine_deadline : node.plan.process.probe.within));
   } else if (node.is_test()) {
     node.overdue = true;
     node.stop_wanted = true;
@@ -253,8 +255,8 @@ void Orchestrator::OnDeadline(Node& node) {
     if (!node.probe.empty()) cause = node.probe;
     cause.node = node.plan.name;
     if (cause.code == CauseCode::kDeadline && probe.port != 0) cause.code = CauseCode::kNeverListened;
-    cause.message = absl::StrCat("not ready within ", HumanDuration(probe.within),
-                                 cause.message.empty() ? "" : ": ", cause.message);
+    cause.message = absl::StrCat("not ready within ", HumanDuration(probe.within), cause.message.empty() ? "" : ": ",
+                                 cause.message);
   }
   Fail(node, std::move(cause), event.when);
 }
@@ -275,8 +277,10 @@ void Orchestrator::Fail(Node& node, Cause cause, absl::Duration when) {
   }
   SetState(node, NodeState::kFailed, when);
   if (node.live()) node.stop_wanted = true;
-  if (node.is_test()) ConcludeTest(node, absl::OkStatus(), absl::NotFoundError(""));
-  else AddEvidence(node);
+  if (node.is_test())
+    ConcludeTest(node, absl::OkStatus(), absl::NotFoundError(""));
+  else
+    AddEvidence(node);
 }
 
 // A service that ended is started again where its policy says so.

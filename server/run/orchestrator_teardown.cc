@@ -46,8 +46,10 @@ void Orchestrator::BeginTeardown(bool graceful) {
   // What this turn was about to begin is not begun any more.
   effects_.clear();
   phase_ = Phase::kStopping;
-  if (graceful && !scope_lost_) StopAll();
-  else Destroy();
+  if (graceful && !scope_lost_)
+    StopAll();
+  else
+    Destroy();
 }
 
 void Orchestrator::StopAll() {

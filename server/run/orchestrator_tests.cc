@@ -54,8 +54,10 @@ void Orchestrator::OnTestEnded(Node& node, const EngineEvent& event) {
     SetState(node, NodeState::kSucceeded, event.when);
   } else {
     node.cause = CauseOfEnd(node, event);
-    if (last_try) SetState(node, NodeState::kFailed, event.when);
-    else Note(node, absl::StrCat("try ", node.tries, " of ", node.plan.retries + 1, " failed: ", node.cause.message));
+    if (last_try)
+      SetState(node, NodeState::kFailed, event.when);
+    else
+      Note(node, absl::StrCat("try ", node.tries, " of ", node.plan.retries + 1, " failed: ", node.cause.message));
   }
   if (!passed) AddEvidence(node);
   Collect(node, last_try);
@@ -79,11 +81,12 @@ void Orchestrator::Collect(Node& node, bool last_try) {
     OnCollected(name, attempt, last_try, absl::DeadlineExceededError("its files could not be copied in time"),
                 absl::NotFoundError(""));
   });
-  // From the engine's thread to the worker, which reads the file, to the run loop. The turn that ends the try comes last.
+  // From the engine's thread to the worker, which reads the file, to the run loop. The turn that ends the try comes
+  // last.
   const std::weak_ptr<bool> alive = alive_;
   const std::shared_ptr<Loop> loop = host_.loop;
-  const auto done = [this, worker = host_.dependencies->worker, read = host_.dependencies->read_junit, alive, loop, name,
-                     attempt, last_try, junit](absl::Status status) {
+  const auto done = [this, worker = host_.dependencies->worker, read = host_.dependencies->read_junit, alive, loop,
+                     name, attempt, last_try, junit](absl::Status status) {
     worker([this, read, alive, loop, name, attempt, last_try, junit, status] {
       absl::StatusOr<JunitCounts> counts = absl::NotFoundError("");
       if (!junit.empty() && read) counts = read(junit);
@@ -123,7 +126,8 @@ void Orchestrator::ConcludeTest(Node& node, const absl::Status& collected, const
     node.cause.message = absl::StrCat(counts->failures + counts->errors, " of ", counts->tests, " tests failed");
   }
   if (counts.ok() && passed && counts->failures + counts->errors > 0) {
-    Note(node, absl::StrCat("exited with 0, but its JUnit file counts ", counts->failures + counts->errors, " failures"));
+    Note(node,
+         absl::StrCat("exited with 0, but its JUnit file counts ", counts->failures + counts->errors, " failures"));
   }
   if (!counts.ok() && !node.plan.junit.empty() && !absl::IsNotFound(counts.status())) {
     Note(node, absl::StrCat("its JUnit file cannot be read: ", counts.status().message()));

@@ -1,4 +1,5 @@
-// Changes of the plan while the environment lives: updates in place, restarts, more tests; and what a former server left.
+// Changes of the plan while the environment lives: updates in place, restarts, more tests; and what a former server
+// left.
 #include <algorithm>
 #include <utility>
 
@@ -68,10 +69,10 @@ absl::Status Orchestrator::Apply(Change change) {
   std::set<Node*> touched;
   for (auto& node : nodes_) {
     const int at = change.plan.Find(node->plan.name);
-    const bool again = node->is_test() ? change.tests.count(node->plan.name) > 0
-                                       : change.restart.count(node->plan.name) > 0 ||
-                                             node->state == NodeState::kFailed || node->state == NodeState::kSkipped ||
-                                             node->state == NodeState::kStopped;
+    const bool again = node->is_test()
+                           ? change.tests.count(node->plan.name) > 0
+                           : change.restart.count(node->plan.name) > 0 || node->state == NodeState::kFailed ||
+                                 node->state == NodeState::kSkipped || node->state == NodeState::kStopped;
     const bool changed = at >= 0 && change.plan.nodes[at].digest != node->plan.digest && !node->is_test();
     if (at < 0 || again || changed || node->replace) touched.insert(node.get());
   }
@@ -224,8 +225,10 @@ void Orchestrator::Adopt(Node& node, const NodePast* past, const ResourceRecord*
   if (node.is_test() && node.state == NodeState::kStopped) node.concluded = true, node.wanted = false;
   if (node.is_test() && (node.state == NodeState::kSucceeded || node.state == NodeState::kFailed) && !node.concluded) {
     // It ended, but what it left was not looked at.
-    if (node.stage == Stage::kEnded) Collect(node, true);
-    else ConcludeTest(node, absl::OkStatus(), absl::NotFoundError(""));
+    if (node.stage == Stage::kEnded)
+      Collect(node, true);
+    else
+      ConcludeTest(node, absl::OkStatus(), absl::NotFoundError(""));
     return;
   }
   if (node.live() && plan_known_ && node.plan.digest != node.started_digest && !node.is_test()) {

@@ -29,17 +29,20 @@ void Orchestrator::Judge() {
     if (tests_idle && record().state != EnvironmentState::kFailed) Settle(conclude_broken);
     return;
   }
-  const bool up = all([](const Node& n) {
-    return n.is_test() || n.state == NodeState::kReady || n.state == NodeState::kSucceeded;
-  });
+  const bool up = all(
+      [](const Node& n) { return n.is_test() || n.state == NodeState::kReady || n.state == NodeState::kSucceeded; });
   if (!up) return;
   if (!std::exchange(activated_, true)) SetEnvironmentState(EnvironmentState::kActive);
   const bool has_tests = !all([](const Node& n) { return !n.is_test() || !n.wanted; });
   const bool tests_done = all([](const Node& n) { return !n.is_test() || !n.wanted || n.concluded; });
-  if (!tests_done) SetEnvironmentState(EnvironmentState::kTesting);
-  else if (judged_) return;
-  else if (has_tests) JudgeTests();
-  else if (record().request.keep != Keep::kAlways) Conclude(Verdict::kPassed, Cause());
+  if (!tests_done)
+    SetEnvironmentState(EnvironmentState::kTesting);
+  else if (judged_)
+    return;
+  else if (has_tests)
+    JudgeTests();
+  else if (record().request.keep != Keep::kAlways)
+    Conclude(Verdict::kPassed, Cause());
 }
 
 void Orchestrator::JudgeTests() {
@@ -55,7 +58,8 @@ void Orchestrator::JudgeTests() {
     Conclude(Verdict::kPassed, Cause());
     return;
   }
-  // A service that broke and was started again while the test ran: its failure says nothing about the change under test.
+  // A service that broke and was started again while the test ran: its failure says nothing about the change under
+  // test.
   for (const auto& node : nodes_) {
     if (!node->is_test() || node->state != NodeState::kFailed || node->plan.flaky) continue;
     const Breakage breakage = LatestBreakage(*node);
@@ -84,8 +88,10 @@ void Orchestrator::Settle(std::function<void()> then) {
     if (phase_ != Phase::kDriving || deleting()) return;
     // What failed meanwhile may be the real cause: a broken environment wins over failed tests.
     const Node* root = RootCause(nodes_);
-    if (root != nullptr) Conclude(Verdict::kError, root->cause);
-    else then();
+    if (root != nullptr)
+      Conclude(Verdict::kError, root->cause);
+    else
+      then();
   });
 }
 

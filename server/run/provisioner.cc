@@ -134,7 +134,8 @@ absl::Status ProvisionerImpl::EngineUsable() const {
     why = absl::StrCat(check.name, ": ", check.detail, check.remedy.empty() ? "" : "; ", check.remedy);
     break;
   }
-  return absl::FailedPreconditionError(absl::StrCat("this host cannot run the ", capabilities_.engine, " engine: ", why));
+  return absl::FailedPreconditionError(
+      absl::StrCat("this host cannot run the ", capabilities_.engine, " engine: ", why));
 }
 
 void ProvisionerImpl::LoadAndPlan(EnvironmentRequest request, CatalogueRef known, std::function<void(Planned)> then) {
@@ -143,7 +144,8 @@ void ProvisionerImpl::LoadAndPlan(EnvironmentRequest request, CatalogueRef known
     CatalogueRef catalogue = known != nullptr ? known : cache_.Load(shared->source);
     loop_->Post([this, shared, catalogue, then] {
       if (!catalogue->ok()) {
-        Planned planned{catalogue, {absl::InvalidArgumentError("the specification has errors"), Plan(), catalogue->diagnostics}};
+        Planned planned{catalogue,
+                        {absl::InvalidArgumentError("the specification has errors"), Plan(), catalogue->diagnostics}};
         then(std::move(planned));
         return;
       }
@@ -172,8 +174,7 @@ void ProvisionerImpl::Delete(const std::string& name, DeleteOptions options, Don
     Live* live = FindLive(name);
     if (live == nullptr || (!options.uid.empty() && live->orchestrator->record().uid != options.uid)) {
       // What is deleted already is deleted; somebody else's newer environment of that name is not meant.
-      absl::StatusOr<EnvironmentViewRef> former =
-          options.uid.empty() ? views_.Get(name) : views_.GetByUid(options.uid);
+      absl::StatusOr<EnvironmentViewRef> former = options.uid.empty() ? views_.Get(name) : views_.GetByUid(options.uid);
       reply(former.ok() && (*former)->record.name == name ? former : NoEnvironment(name));
       return;
     }
@@ -236,16 +237,19 @@ void ProvisionerImpl::Restart(const std::string& name, std::vector<std::string> 
         continue;
       }
       const std::string nearest = Nearest(service, known);
-      reply.Fail(absl::NotFoundError(absl::StrCat("'", name, "' has no service '", EscapeLine(service), "'",
-                                                  nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"))));
+      reply.Fail(
+          absl::NotFoundError(absl::StrCat("'", name, "' has no service '", EscapeLine(service), "'",
+                                           nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"))));
       return;
     }
     if (services.empty()) {
       reply.Fail(absl::InvalidArgumentError("name at least one service to restart"));
       return;
     }
-    if (absl::Status status = orchestrator.Apply(std::move(change)); !status.ok()) reply.Fail(status);
-    else reply(Publish(*live));
+    if (absl::Status status = orchestrator.Apply(std::move(change)); !status.ok())
+      reply.Fail(status);
+    else
+      reply(Publish(*live));
   });
 }
 
@@ -298,8 +302,10 @@ void ProvisionerImpl::RunTests(const std::string& name, std::vector<std::string>
         if (old >= 0 && now->orchestrator->plan_known()) node.digest = now->orchestrator->plan().nodes[old].digest;
       }
       now->catalogue = planned.catalogue;
-      if (absl::Status status = now->orchestrator->Apply(std::move(change)); !status.ok()) reply.Fail(status);
-      else reply(Publish(*now));
+      if (absl::Status status = now->orchestrator->Apply(std::move(change)); !status.ok())
+        reply.Fail(status);
+      else
+        reply(Publish(*now));
     });
   });
 }

@@ -2,9 +2,9 @@
 // expires, and answers questions. gRPC-free; server/api translates to and from it.
 //
 // Verbs may be called from any thread and return at once; `done` is called on the run loop. Errors by status code:
-// INVALID_ARGUMENT (with diagnostics when a spec is at fault), NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION (the engine
-// cannot run here, or the state does not allow it), ABORTED (etag), RESOURCE_EXHAUSTED (disk of the state folder),
-// UNAVAILABLE (shutting down).
+// INVALID_ARGUMENT (with diagnostics when a spec is at fault), NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION (the
+// engine cannot run here, or the state does not allow it), ABORTED (etag), RESOURCE_EXHAUSTED (disk of the state
+// folder), UNAVAILABLE (shutting down).
 #ifndef MAYFLY_SERVER_RUN_PROVISIONER_H_
 #define MAYFLY_SERVER_RUN_PROVISIONER_H_
 
@@ -73,12 +73,12 @@ struct PlanOutcome {
 class Provisioner {
  public:
   struct Options {
-    std::string state_dir;             // Logs, artifacts and reports lie below it.
+    std::string state_dir;  // Logs, artifacts and reports lie below it.
     absl::Duration default_ttl = absl::Hours(8);
     absl::Duration keep_deleted = absl::Hours(24 * 7);  // Reports and logs after DELETED.
-    int max_environments = 500;        // Live ones; over it RESOURCE_EXHAUSTED.
-    int start_slots = 0;               // Nodes starting at the same time per environment; 0: no limit.
-    int test_slots = 4;                // Test jobs running at the same time per environment.
+    int max_environments = 500;                         // Live ones; over it RESOURCE_EXHAUSTED.
+    int start_slots = 0;                                // Nodes starting at the same time per environment; 0: no limit.
+    int test_slots = 4;                                 // Test jobs running at the same time per environment.
   };
   using Done = std::function<void(absl::StatusOr<EnvironmentViewRef>)>;
 
@@ -97,7 +97,7 @@ class Provisioner {
   virtual void Delete(const std::string& name, DeleteOptions options, Done done) = 0;
   struct UpdateOptions {
     std::string etag;
-    std::optional<absl::Duration> ttl;          // From now.
+    std::optional<absl::Duration> ttl;  // From now.
     std::optional<absl::Time> expire_time;
   };
   virtual void Update(const std::string& name, UpdateOptions options, Done done) = 0;
@@ -135,15 +135,15 @@ struct JunitCounts {
   int skipped = 0;
 };
 
-// What a provisioner works with. Nothing is owned; all must outlive it. The functions marked "worker" may block: they run
-// on a thread of the provisioner's own, one at a time, never on the run loop.
+// What a provisioner works with. Nothing is owned; all must outlive it. The functions marked "worker" may block: they
+// run on a thread of the provisioner's own, one at a time, never on the run loop.
 struct ProvisionerDependencies {
   Loop* loop = nullptr;
   Engine* engine = nullptr;
   EngineEventQueue* engine_events = nullptr;  // The sink that `engine` was made with.
   Store* store = nullptr;
-  FileCollector* collector = nullptr;         // Optional.
-  LogSource* logs = nullptr;                  // Optional: last lines of failed nodes become evidence.
+  FileCollector* collector = nullptr;  // Optional.
+  LogSource* logs = nullptr;           // Optional: last lines of failed nodes become evidence.
   // Reads a folder or an envspec.yml (server/spec). Worker.
   std::function<LoadedCatalogue(const std::string& source)> load;
   // Plans (server/plan). Worker.

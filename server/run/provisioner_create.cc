@@ -87,8 +87,10 @@ void ProvisionerImpl::Admit(std::shared_ptr<Admission> admission, CreateReply re
     return;
   }
   absl::StatusOr<EnvironmentViewRef> accepted = Accept(*admission);
-  if (!accepted.ok()) reply.Fail(accepted.status());
-  else reply({absl::OkStatus(), *std::move(accepted), std::move(admission->warnings)});
+  if (!accepted.ok())
+    reply.Fail(accepted.status());
+  else
+    reply({absl::OkStatus(), *std::move(accepted), std::move(admission->warnings)});
 }
 
 // There is a live environment of that name.
@@ -106,13 +108,16 @@ void ProvisionerImpl::AdmitOver(Live& live, std::shared_ptr<Admission> admission
     return;
   }
   if (!admission->options.allow_update) {
-    reply.Fail(absl::AlreadyExistsError(absl::StrCat("environment '", name, "' exists; choose another --name, or take it "
-                                                     "down first with `mayfly down ", name, "`")));
+    reply.Fail(absl::AlreadyExistsError(absl::StrCat("environment '", name,
+                                                     "' exists; choose another --name, or take it "
+                                                     "down first with `mayfly down ",
+                                                     name, "`")));
     return;
   }
   const bool kept = known.keep == Keep::kAlways;
   if (kept && request.keep != Keep::kAlways) {
-    reply.Fail(absl::AlreadyExistsError(absl::StrCat("environment '", name, "' is kept by `mayfly up` and is not replaced "
+    reply.Fail(absl::AlreadyExistsError(absl::StrCat("environment '", name,
+                                                     "' is kept by `mayfly up` and is not replaced "
                                                      "by a run; choose another --name")));
     return;
   }
@@ -158,7 +163,8 @@ absl::StatusOr<absl::Duration> ProvisionerImpl::TtlOf(const Admission& admission
     if (profile == profiles.end()) {
       std::vector<std::string> names;
       for (const auto& [name, unused] : profiles) names.push_back(name);
-      return absl::InvalidArgumentError(absl::StrCat("no profile '", EscapeLine(request.profile), "'; the catalogue has ",
+      return absl::InvalidArgumentError(absl::StrCat("no profile '", EscapeLine(request.profile),
+                                                     "'; the catalogue has ",
                                                      names.empty() ? "none" : absl::StrJoin(names, ", ")));
     }
     ttl = profile->second.ttl.value_or(ttl);
@@ -170,8 +176,8 @@ absl::StatusOr<absl::Duration> ProvisionerImpl::TtlOf(const Admission& admission
 
 absl::StatusOr<EnvironmentViewRef> ProvisionerImpl::Accept(Admission& admission) {
   if (static_cast<int>(live_.size()) >= options_.max_environments) {
-    return absl::ResourceExhaustedError(absl::StrCat("this server holds ", live_.size(),
-                                                     " environments, which is its limit; take one down first"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("this server holds ", live_.size(), " environments, which is its limit; take one down first"));
   }
   MAYFLY_ASSIGN_OR_RETURN(const absl::Duration ttl, TtlOf(admission));
   EnvironmentRecord record;

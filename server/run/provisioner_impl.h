@@ -63,7 +63,9 @@ class ProvisionerImpl final : public Provisioner {
   }
   EventHub& events() override { return logs_; }
   absl::StatusOr<Report> GetReport(const std::string& name) override;
-  std::string LogDir(const EnvironmentView& environment) const override { return Folder(environment.record.uid, "logs"); }
+  std::string LogDir(const EnvironmentView& environment) const override {
+    return Folder(environment.record.uid, "logs");
+  }
   std::string ArtifactDir(const EnvironmentView& environment) const override {
     return Folder(environment.record.uid, "artifacts");
   }
@@ -129,7 +131,7 @@ class ProvisionerImpl final : public Provisioner {
   ViewTable views_;
   CatalogueCache cache_;  // Worker only.
   Capabilities capabilities_;
-  std::map<std::string, Live> live_;  // By name.
+  std::map<std::string, Live> live_;                                  // By name.
   std::map<std::string, std::deque<std::function<void()>>> waiting_;  // By name: for it to be DELETED.
   TimerId purge_timer_ = 0;
   bool recovered_ = false;

@@ -17,8 +17,8 @@ namespace mayfly {
 struct NodePast {
   NodeState state = NodeState::kWaiting;
   int attempt = 1;
-  int tries = 0;         // Test jobs: launches since it was last planned to run.
-  int restarts = 0;      // By the restart policy, since then.
+  int tries = 0;     // Test jobs: launches since it was last planned to run.
+  int restarts = 0;  // By the restart policy, since then.
   bool concluded = false;
   absl::Duration launched = -absl::InfiniteDuration();  // Offsets.
   absl::Duration decided = -absl::InfiniteDuration();
@@ -32,12 +32,12 @@ struct NodePast {
 
 struct Fold {
   std::string catalogue;
-  std::string plan_key;              // PlanKey of the latest plan.
-  std::vector<PlannedNode> plan;     // The latest one.
+  std::string plan_key;           // PlanKey of the latest plan.
+  std::vector<PlannedNode> plan;  // The latest one.
   std::map<std::string, NodePast> nodes;
-  bool started_anything = false;     // A launch was intended.
-  bool activated = false;            // ACTIVE since the latest plan.
-  bool judged = false;               // A verdict since the latest plan.
+  bool started_anything = false;  // A launch was intended.
+  bool activated = false;         // ACTIVE since the latest plan.
+  bool judged = false;            // A verdict since the latest plan.
   int64_t last_sequence = 0;
   absl::Duration last_offset;
   absl::Time last_time;

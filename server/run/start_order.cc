@@ -16,7 +16,7 @@ constexpr int kMaxTrials = 1500;
 struct Graph {
   struct Item {
     double takes = 0;
-    bool counts = true;  // False: a test job.
+    bool counts = true;                           // False: a test job.
     std::vector<std::pair<int, bool>> needed_by;  // Node, and whether it waits for READY (else for STARTED).
     int needs = 0;
   };

@@ -2,8 +2,8 @@
 // orchestrator and planner's priorities, with few slots. T / max(CP, W/m), where CP is the longest path of the true
 // times, W their sum and m the slots: 1 is the bound that no order can beat.
 //
-// The graphs are those of the reference: 21 services in tiers of 3, 6, 8 and 4, each with one to three parents in the tier
-// before; times are lognormal with a median of 20 s and sigma 0.8.
+// The graphs are those of the reference: 21 services in tiers of 3, 6, 8 and 4, each with one to three parents in the
+// tier before; times are lognormal with a median of 20 s and sigma 0.8.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -69,7 +69,8 @@ double TimeToReady(const TrueGraph& graph, const Plan& plan, int slots) {
   if (!h.Create(request, {}).status.ok() || !h.RunUntil("env", EnvironmentState::kActive, absl::Hours(99))) return 0;
   double last = 0;
   for (const Event& event : h.Events("env")) {
-    if (event.kind == EventKind::kNode && event.node_state == NodeState::kReady) last = absl::ToDoubleSeconds(event.offset);
+    if (event.kind == EventKind::kNode && event.node_state == NodeState::kReady)
+      last = absl::ToDoubleSeconds(event.offset);
   }
   return last;
 }
@@ -131,8 +132,9 @@ std::string Json(const std::vector<Row>& rows) {
     texts.push_back(absl::StrFormat(
         R"({"measure": "%s", "unit": "ratio", "n": %d, "min": %.4f, "median": %.4f, "mean": %.4f, "p95": %.4f, "goal": %s, )"
         R"("ok": %s, "samples": [%s]})",
-        row.measure, row.samples.size(), At(row.samples, 0), At(row.samples, 0.5), Mean(row.samples), At(row.samples, 0.95),
-        row.has_goal ? absl::StrCat("\"", row.goal, "\"") : "null", row.has_goal ? row.ok ? "true" : "false" : "null",
+        row.measure, row.samples.size(), At(row.samples, 0), At(row.samples, 0.5), Mean(row.samples),
+        At(row.samples, 0.95), row.has_goal ? absl::StrCat("\"", row.goal, "\"") : "null",
+        row.has_goal ? row.ok ? "true" : "false" : "null",
         absl::StrJoin(row.samples, ", ", [](std::string* out, double v) { absl::StrAppendFormat(out, "%.4f", v); })));
   }
   return absl::StrCat("{\"bench\": \"order\", \"commit\": \"", commit != nullptr ? commit : "", "\", \"rows\": [\n",
@@ -144,12 +146,15 @@ int Main(int argc, char** argv) {
   std::string json;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];
-    if (flag == "--json") json = argv[i + 1];
-    else if (flag != "--count" || !absl::SimpleAtoi(argv[i + 1], &graphs) || graphs < 1) return 2;
+    if (flag == "--json")
+      json = argv[i + 1];
+    else if (flag != "--count" || !absl::SimpleAtoi(argv[i + 1], &graphs) || graphs < 1)
+      return 2;
   }
   std::vector<Row> rows;
   bool ok = true;
-  std::cout << absl::StrFormat("%-55s %6s %7s %7s %7s %7s  %-26s %s\n", "measure", "n", "min", "median", "mean", "p95", "goal", "ok");
+  std::cout << absl::StrFormat("%-55s %6s %7s %7s %7s %7s  %-26s %s\n", "measure", "n", "min", "median", "mean", "p95",
+                               "goal", "ok");
   for (const int slots : {2, 4, 8}) {
     for (const Knowledge knowledge : {Knowledge::kLearnt, Knowledge::kNone, Knowledge::kNoisy}) {
       const Row& row = rows.emplace_back(Measure(graphs, slots, knowledge));
@@ -166,4 +171,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace mayfly
 
-int main(int argc, char** argv) { return mayfly::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return mayfly::Main(argc, argv);
+}

@@ -99,7 +99,9 @@ void EngineConformanceTest::TearDown() {
   std::filesystem::remove_all(std::filesystem::path(folder_).parent_path());
 }
 
-ScopeSpec EngineConformanceTest::Spec(const std::string& id) const { return {id, "conf", "tester", log_dir_, folder_, 3}; }
+ScopeSpec EngineConformanceTest::Spec(const std::string& id) const {
+  return {id, "conf", "tester", log_dir_, folder_, 3};
+}
 
 NodeRef EngineConformanceTest::MakeScope() {
   static int number = 0;

@@ -65,7 +65,8 @@ TEST_P(EngineConformanceTest, DestroyRightAfterCreate) {
 
 TEST_P(EngineConformanceTest, DestroyWhileNodesArePreparedAndStarting) {
   const NodeRef scope = MakeScope();
-  for (const char* name : {"a", "b", "c"}) EXPECT_OK(engine().Prepare({scope.scope, name}, Workload({"sleep", "60000"})));
+  for (const char* name : {"a", "b", "c"})
+    EXPECT_OK(engine().Prepare({scope.scope, name}, Workload({"sleep", "60000"})));
   Await({scope.scope, "a"}, Kind::kPrepared);
   EXPECT_OK(engine().Start({scope.scope, "a"}, false));
   EXPECT_OK(engine().Destroy(scope.scope));
@@ -92,9 +93,8 @@ TEST_P(EngineConformanceTest, VerbsOnAnUnknownScopeAreNotFound) {
 
 TEST_P(EngineConformanceTest, VerbsOnAnUnknownNodeAreNotFound) {
   const NodeRef ref = {MakeScope().scope, "nobody"};
-  EXPECT_THAT(engine().Start(ref, false),
-              AnyOf(StatusIs(absl::StatusCode::kNotFound, testing::_),
-                    StatusIs(absl::StatusCode::kFailedPrecondition, testing::_)));
+  EXPECT_THAT(engine().Start(ref, false), AnyOf(StatusIs(absl::StatusCode::kNotFound, testing::_),
+                                                StatusIs(absl::StatusCode::kFailedPrecondition, testing::_)));
   EXPECT_THAT(engine().Stop(ref), StatusIs(absl::StatusCode::kNotFound, testing::_));
 }
 

@@ -58,24 +58,39 @@ class Steps {
 
   void Step() {
     const std::string step = Word();
-    if (step == "sleep" || step == "spin") now_ += absl::Milliseconds(Number());
-    else if (step == "tcp" || step == "http" || step == "hang") Listen(step);
-    else if (step == "status") Status(Number());
-    else if (step == "exit") End(Number());
-    else if (step == "crash") End(0, SIGSEGV);
-    else if (step == "abort") End(0, SIGABRT);
-    else if (step == "ignore-term") run_.ignores_term = true;
-    else if (step == "say" || step == "err") Say(Word(), step == "err");
-    else if (step == "notify") Notify(Word());
-    else if (step == "tick") Tick();
-    else if (step == "env") Env(Word());
-    else if (step == "write") Write();
-    else if (step == "eat") Eat(Number());
-    else if (step == "escapes" || step == "id" || step == "hide" || step == "try") return;
+    if (step == "sleep" || step == "spin")
+      now_ += absl::Milliseconds(Number());
+    else if (step == "tcp" || step == "http" || step == "hang")
+      Listen(step);
+    else if (step == "status")
+      Status(Number());
+    else if (step == "exit")
+      End(Number());
+    else if (step == "crash")
+      End(0, SIGSEGV);
+    else if (step == "abort")
+      End(0, SIGABRT);
+    else if (step == "ignore-term")
+      run_.ignores_term = true;
+    else if (step == "say" || step == "err")
+      Say(Word(), step == "err");
+    else if (step == "notify")
+      Notify(Word());
+    else if (step == "tick")
+      Tick();
+    else if (step == "env")
+      Env(Word());
+    else if (step == "write")
+      Write();
+    else if (step == "eat")
+      Eat(Number());
+    else if (step == "escapes" || step == "id" || step == "hide" || step == "try")
+      return;
     else if (step == "connect" || step == "connect-unix" || step == "read" || step == "print" || step == "forkbomb" ||
              step == "fill" || step == "accept")
       Word();
-    else End(2);
+    else
+      End(2);
   }
 
   void Status(int code) {

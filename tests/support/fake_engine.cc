@@ -24,7 +24,9 @@ absl::Status NoNode(const NodeRef& ref) {
 
 }  // namespace
 
-FakeEngine::FakeEngine(FakeWorld* world, EngineEventSink* sink) : world_(world), sink_(sink) { world_->sink_ = sink; }
+FakeEngine::FakeEngine(FakeWorld* world, EngineEventSink* sink) : world_(world), sink_(sink) {
+  world_->sink_ = sink;
+}
 
 FakeEngine::~FakeEngine() {
   if (world_->sink_ == sink_) world_->sink_ = nullptr;
@@ -149,11 +151,11 @@ absl::Status FakeEngine::Stop(const NodeRef& ref) {
   world_->Record(FakeHistory::Kind::kStopping, ref);
   const bool ran = node->stage == Stage::kRunning;
   const bool killed = ran && node->run.ignores_term;
-  const absl::Duration takes =
-      !ran ? absl::ZeroDuration() : killed ? node->process.stop.grace : std::min(node->run.stop, node->process.stop.grace);
-  world_->Later(*node, takes, [world = world_, killed](FakeWorld::Node& n) {
-    world->End(n, 0, killed ? SIGKILL : 0, true);
-  });
+  const absl::Duration takes = !ran     ? absl::ZeroDuration()
+                               : killed ? node->process.stop.grace
+                                        : std::min(node->run.stop, node->process.stop.grace);
+  world_->Later(*node, takes,
+                [world = world_, killed](FakeWorld::Node& n) { world->End(n, 0, killed ? SIGKILL : 0, true); });
   return absl::OkStatus();
 }
 
@@ -277,8 +279,7 @@ absl::StatusOr<std::unique_ptr<Stream>> FakeEngine::Exec(const ExecRequest& requ
   return stream;
 }
 
-absl::StatusOr<std::unique_ptr<Stream>> FakeEngine::Connect(const NodeRef& ref, int port,
-                                                            Stream::Callbacks callbacks) {
+absl::StatusOr<std::unique_ptr<Stream>> FakeEngine::Connect(const NodeRef& ref, int port, Stream::Callbacks callbacks) {
   absl::StatusOr<FakeWorld::Node*> node = RunningNode(ref);
   if (!node.ok()) return node.status();
   const auto open = (*node)->run.ports.find(port);
@@ -289,8 +290,8 @@ absl::StatusOr<std::unique_ptr<Stream>> FakeEngine::Connect(const NodeRef& ref, 
   return stream;
 }
 
-void FakeEngine::Collect(const NodeRef& ref, std::vector<std::string> paths, std::string destination,
-                         int64_t max_bytes, std::function<void(absl::Status)> done) {
+void FakeEngine::Collect(const NodeRef& ref, std::vector<std::string> paths, std::string destination, int64_t max_bytes,
+                         std::function<void(absl::Status)> done) {
   absl::Status status;
   FakeWorld::Node* node = world_->Find(ref);
   if (node == nullptr) status = NoNode(ref);

@@ -1,6 +1,7 @@
 // A small working engine on a FakeWorld. It keeps the contract of engine.h and interactive.h and passes the conformance
 // suite; what it does not imitate:
-//  - real processes, files and networks: names do not resolve, limits other than `eat` over the memory limit are ignored,
+//  - real processes, files and networks: names do not resolve, limits other than `eat` over the memory limit are
+//  ignored,
 //    resource use is always 1 ms and 1 MiB;
 //  - its own death in the middle of a verb: a verb happens as a whole or not at all (Fuse);
 //  - engine threads: events come on the loop's thread, through the sink;

@@ -117,8 +117,10 @@ void FakeWorld::End(Node& node, int exit_code, int signal, bool stopped) {
   node.timers.clear();
   node.stage = Node::Stage::kEnded;
   node.ready = false;
-  if (ran) Record(FakeHistory::Kind::kEnded, node.ref, exit_code, signal, stopped);
-  else Record(FakeHistory::Kind::kStartFailed, node.ref);
+  if (ran)
+    Record(FakeHistory::Kind::kEnded, node.ref, exit_code, signal, stopped);
+  else
+    Record(FakeHistory::Kind::kStartFailed, node.ref);
   EngineEvent event;
   event.kind = EngineEvent::Kind::kExited;
   event.node = node.ref;
@@ -130,8 +132,8 @@ void FakeWorld::End(Node& node, int exit_code, int signal, bool stopped) {
     event.cause = node.run.end_cause;
     if (event.cause.empty()) {
       event.cause.code = signal != 0 ? CauseCode::kSignaled : CauseCode::kExited;
-      event.cause.message = signal != 0 ? absl::StrCat("ended by signal ", signal)
-                                        : absl::StrCat("exited with code ", exit_code);
+      event.cause.message =
+          signal != 0 ? absl::StrCat("ended by signal ", signal) : absl::StrCat("exited with code ", exit_code);
     }
     event.cause.node = node.ref.node;
   }

@@ -16,17 +16,17 @@ namespace mayfly {
 
 // What one attempt of a node does. Durations of a process count from its start.
 struct FakeRun {
-  absl::Duration prepare;  // Prepare to PREPARED.
-  absl::Duration launch;   // Start to STARTED.
-  absl::Duration ready;    // Infinite: never.
+  absl::Duration prepare;                         // Prepare to PREPARED.
+  absl::Duration launch;                          // Start to STARTED.
+  absl::Duration ready;                           // Infinite: never.
   absl::Duration end = absl::InfiniteDuration();  // Ends by itself.
   int exit_code = 0;
   int signal = 0;
-  Cause start_failure;     // Set: kStartFailed instead of kStarted.
-  Cause end_cause;         // Told with kExited; made up from code and signal when empty.
-  Cause probe_cause;       // Set: one kProbe with it, a second after the start, unless ready by then.
+  Cause start_failure;  // Set: kStartFailed instead of kStarted.
+  Cause end_cause;      // Told with kExited; made up from code and signal when empty.
+  Cause probe_cause;    // Set: one kProbe with it, a second after the start, unless ready by then.
   bool ignores_term = false;
-  absl::Duration stop;     // From the stop signal to the end, unless ignored.
+  absl::Duration stop;  // From the stop signal to the end, unless ignored.
   std::vector<std::pair<absl::Duration, LogLine>> lines;
   std::map<int, absl::Duration> ports;       // Listens on, from then on.
   std::map<std::string, std::string> files;  // Left behind in the working directory.
@@ -38,7 +38,18 @@ FakeRun RunOfArgv(const ProcessSpec& process, bool one_shot);
 
 // One thing that happened, in order.
 struct FakeHistory {
-  enum class Kind { kScopeCreated, kPrepared, kLaunched, kStarted, kReady, kStopping, kEnded, kStartFailed, kExposed, kScopeReleased };
+  enum class Kind {
+    kScopeCreated,
+    kPrepared,
+    kLaunched,
+    kStarted,
+    kReady,
+    kStopping,
+    kEnded,
+    kStartFailed,
+    kExposed,
+    kScopeReleased
+  };
   Kind kind = Kind::kStarted;
   NodeRef node;
   absl::Duration when;
@@ -76,7 +87,7 @@ class FakeWorld {
     bool ready = false;
     bool stopping = false;
     absl::Duration started;
-    EngineEvent last;              // The latest of kPrepared, kStarted, kReady, kExited and kStartFailed.
+    EngineEvent last;  // The latest of kPrepared, kStarted, kReady, kExited and kStartFailed.
     std::vector<TimerId> timers;
     std::map<int, std::string> exposed;
   };

@@ -71,7 +71,8 @@ class Checker {
 
   void CheckLaunch(const FakeHistory& entry, const Past& past) {
     const std::string& name = entry.node.node;
-    if (past.launched && past.attempt >= entry.node.attempt) Wrong(name, " attempt ", entry.node.attempt, " was launched twice");
+    if (past.launched && past.attempt >= entry.node.attempt)
+      Wrong(name, " attempt ", entry.node.attempt, " was launched twice");
     if (past.running) Wrong(name, " was launched while an attempt of it runs");
     std::string unmet = "?";
     bool test = false;
@@ -155,8 +156,10 @@ class Checker {
     if (event.node_state == NodeState::kReady && ready_.count(id) == 0) Wrong(id, " is READY in the log only");
     if (event.node_state == NodeState::kFailed) failed_.insert(event.node);
     if (event.node_state != NodeState::kSkipped) return;
-    if (failed_.count(event.cause.node) == 0) Wrong(event.node, " is SKIPPED for ", event.cause.node, ", which did not fail");
-    if (!Needs(event.node, event.cause.node)) Wrong(event.node, " is SKIPPED for ", event.cause.node, ", which it does not need");
+    if (failed_.count(event.cause.node) == 0)
+      Wrong(event.node, " is SKIPPED for ", event.cause.node, ", which did not fail");
+    if (!Needs(event.node, event.cause.node))
+      Wrong(event.node, " is SKIPPED for ", event.cause.node, ", which it does not need");
   }
 
   void CheckVerdict(const Event& event) {
@@ -166,13 +169,15 @@ class Checker {
       const int at = plan.Find(name);
       if (event.verdict != Verdict::kPassed || at < 0) continue;
       const bool counts = plan.nodes[at].kind != NodeKind::kTestJob || !plan.nodes[at].flaky;
-      if (counts && (state == NodeState::kFailed || state == NodeState::kSkipped)) Wrong("PASSED although ", name, " is not");
+      if (counts && (state == NodeState::kFailed || state == NodeState::kSkipped))
+        Wrong("PASSED although ", name, " is not");
     }
     if (event.verdict == Verdict::kPassed) return;
     if (event.cause.empty()) Wrong("a verdict that is not PASSED has no cause");
     if (event.verdict == Verdict::kFailed) {
       const int at = plan.Find(event.cause.node);
-      if (at >= 0 && plan.nodes[at].kind != NodeKind::kTestJob) Wrong("FAILED blames ", event.cause.node, ", which is no test");
+      if (at >= 0 && plan.nodes[at].kind != NodeKind::kTestJob)
+        Wrong("FAILED blames ", event.cause.node, ", which is no test");
     }
   }
 
@@ -209,7 +214,7 @@ class Checker {
   std::map<std::string, Past> nodes_;
   std::set<std::string> starting_;
   std::set<std::string> testing_;
-  std::set<std::string> ready_;   // "node#attempt"
+  std::set<std::string> ready_;  // "node#attempt"
   std::set<std::string> failed_;
   std::map<std::string, NodeState> state_;
   int verdicts_ = 0;
@@ -218,6 +223,8 @@ class Checker {
 
 }  // namespace
 
-std::vector<std::string> CheckRun(const RunToCheck& run) { return Checker(run).Check(); }
+std::vector<std::string> CheckRun(const RunToCheck& run) {
+  return Checker(run).Check();
+}
 
 }  // namespace mayfly

@@ -23,7 +23,7 @@ struct RunToCheck {
   std::vector<FakeHistory> history;
   std::vector<Event> events;
   absl::Duration accepted;  // By the clock of the world.
-  int start_slots = 0;  // 0: not checked.
+  int start_slots = 0;      // 0: not checked.
   int test_slots = 0;
 };
 
@@ -34,7 +34,8 @@ struct RunToCheck {
 //  - READY is said only of what the world made ready;
 //  - a SKIPPED node names a node that failed and that it needs, directly or not;
 //  - offsets never go back; every node of the last plan ends in a final state;
-//  - a verdict is given at most once per plan, PASSED only when nothing failed that counts, ERROR with a cause that exists;
+//  - a verdict is given at most once per plan, PASSED only when nothing failed that counts, ERROR with a cause that
+//  exists;
 //  - the last events are one receipt and the state DELETED.
 std::vector<std::string> CheckRun(const RunToCheck& run);
 

@@ -61,7 +61,9 @@ RunHarness::RunHarness() {
   StartServer();
 }
 
-RunHarness::~RunHarness() { KillServer(); }
+RunHarness::~RunHarness() {
+  KillServer();
+}
 
 void RunHarness::StartServer() {
   world.fuse.Disarm();

@@ -54,8 +54,8 @@ class RandomRun {
   // What happened, for whoever looks into one seed.
   void Print() {
     for (const FakeHistory& entry : h_.world.history()) {
-      std::cout << absl::FormatDuration(entry.when) << " world " << static_cast<int>(entry.kind) << " " << entry.node.node
-                << "#" << entry.node.attempt << "\n";
+      std::cout << absl::FormatDuration(entry.when) << " world " << static_cast<int>(entry.kind) << " "
+                << entry.node.node << "#" << entry.node.attempt << "\n";
     }
     for (const NodeView& node : h_.View("env")->nodes) {
       std::cout << node.planned.name << "#" << node.attempt << " " << NodeStateName(node.state) << " needs "
@@ -131,8 +131,10 @@ class RandomRun {
     run.launch = Millis(0, 3);
     run.stop = Millis(0, 300);
     run.ignores_term = Chance(0.1);
-    if (one_shot) run.end = Millis(0, 1500);
-    else run.ready = Millis(0, 1500);
+    if (one_shot)
+      run.end = Millis(0, 1500);
+    else
+      run.ready = Millis(0, 1500);
     if (Between(0, 99) < failing_) Misbehave(run, one_shot);
     return behaviour_[key] = run;
   }
@@ -275,9 +277,13 @@ void RunSeeds(int count, int base, bool crash) {
   }
 }
 
-TEST(OrchestratorRandomTest, EveryInvariantHoldsOverRandomGraphs) { RunSeeds(2000, 1, false); }
+TEST(OrchestratorRandomTest, EveryInvariantHoldsOverRandomGraphs) {
+  RunSeeds(2000, 1, false);
+}
 
-TEST(OrchestratorRandomTest, EveryInvariantHoldsWhenTheServerIsKilled) { RunSeeds(600, 100001, true); }
+TEST(OrchestratorRandomTest, EveryInvariantHoldsWhenTheServerIsKilled) {
+  RunSeeds(600, 100001, true);
+}
 
 }  // namespace
 }  // namespace mayfly

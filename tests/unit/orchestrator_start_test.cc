@@ -98,7 +98,9 @@ TEST_F(OrchestratorStartTest, ABusyEngineIsAskedAgain) {
   EXPECT_EQ(h.world.CountStarted("db"), 1);
 }
 
-TEST_F(OrchestratorStartTest, AnEmptyPlanIsActiveAtOnce) { EXPECT_TRUE(Up({})); }
+TEST_F(OrchestratorStartTest, AnEmptyPlanIsActiveAtOnce) {
+  EXPECT_TRUE(Up({}));
+}
 
 }  // namespace
 }  // namespace mayfly

@@ -269,7 +269,7 @@ def chain(folder, kind, length=50):
 
 def pending(server, folder, kind):
     """CPU time of everything that is mayfly's while 21 services are probed that do not answer yet, in % of a core."""
-    root = pathlib.Path(tempfile.mkdtemp(prefix=f"pending-{kind}-", dir=folder))
+    root = pathlib.Path(tempfile.mkdtemp(prefix="pending-", dir=folder))
     services = "".join(f"  - {{name: p{i}, type: late, run: ./workload}}\n" for i in range(21))
     (root / "envspec.yml").write_text(f"name: pending\ntypes: {{late: {{port: 8080, health: {{{kind}, within: 60s}}}}}}\nservices:\n{services}")
     shutil.copy(BIN / "mayfly-workload", root / "workload")

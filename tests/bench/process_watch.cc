@@ -21,7 +21,7 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <utility>
 
 namespace mayfly::bench {
@@ -29,9 +29,14 @@ namespace {
 
 constexpr int64_t kPaceNs = 500'000;  // Of probing; what is measured may be late by as much, never early.
 
+// What can be read of it: a process may end meanwhile.
 std::string ReadAll(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::string text;
+  char buffer[65536];
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  for (ssize_t size; fd >= 0 && (size = read(fd, buffer, sizeof buffer)) > 0;) text.append(buffer, size);
+  if (fd >= 0) close(fd);
+  return text;
 }
 
 std::string ReadLink(const std::string& path) {
@@ -117,7 +122,7 @@ void Cgroups(int pid, std::set<std::string>& found) {
     if (type == "cgroup") roots[at.substr(at.rfind('/') + 1)] = at;
   }
   const std::string own = ReadAll("/proc/self/cgroup");
-  std::ifstream groups("/proc/" + std::to_string(pid) + "/cgroup");
+  std::istringstream groups(ReadAll("/proc/" + std::to_string(pid) + "/cgroup"));
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     std::string controllers = line.substr(first + 1, second - first - 1);

@@ -98,15 +98,18 @@ Fold FoldEvents(const std::vector<Event>& events) {
 }
 
 std::string PlanKey(const Plan& plan) {
-  std::string text;
+  // By name: the order of the nodes follows start times, which may have been measured anew since.
+  std::map<std::string, std::string> nodes;
   for (const PlanNode& node : plan.nodes) {
-    absl::StrAppend(&text, node.name, "\n", node.digest, "\n");
+    std::string& text = nodes[node.name];
+    text = absl::StrCat(node.name, "\n", node.digest, "\n");
     for (const PlanEdge& edge : node.needs) {
       absl::StrAppend(&text, plan.nodes[edge.node].name, ":", static_cast<int>(edge.condition), ",");
     }
-    text += '\n';
   }
-  return Sha256Hex(text);
+  std::string all;
+  for (const auto& [name, text] : nodes) absl::StrAppend(&all, text, "\n");
+  return Sha256Hex(all);
 }
 
 Plan PlanFromPast(const Fold& past) {

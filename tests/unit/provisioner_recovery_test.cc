@@ -1,6 +1,7 @@
 // A server that died and came back: it adopts what is its own, finishes what was begun, and leaves others alone.
 #include "gtest/gtest-spi.h"
 #include "mayfly/base/ids.h"
+#include "server/run/recovery.h"
 #include "tests/support/run_fixture.h"
 
 namespace mayfly {
@@ -141,6 +142,21 @@ TEST_F(ProvisionerRecoveryTest, OffsetsGoOnAcrossServers) {
   ASSERT_OK(h.Delete("env"));
   ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   EXPECT_EQ(h.Events("env").back().offset, absl::Seconds(15));
+}
+
+TEST(PlanKeyTest, TheOrderOfNodesDoesNotCountBecauseItFollowsMeasurements) {
+  PlanNode base, left, top;
+  base.name = "base";
+  left.name = "left";
+  top.name = "top";
+  Plan one, other, without;
+  one.nodes = {base, left, top};
+  one.nodes[2].needs = {PlanEdge{0, Condition::kReady, {}}};
+  other.nodes = {left, base, top};
+  other.nodes[2].needs = {PlanEdge{1, Condition::kReady, {}}};
+  without.nodes = {left, base, top};
+  EXPECT_EQ(PlanKey(one), PlanKey(other));
+  EXPECT_NE(PlanKey(one), PlanKey(without));
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -12,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -19,6 +19,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/status.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/network.h"
@@ -38,20 +39,50 @@ void SendOne(int channel, const EgressOpened& opened, UniqueFd connection) {
   out.Flush();
 }
 
-// In a child of its own: resolving a name blocks.
+// The addresses of a name, as the host itself would find them. By getent and not by getaddrinfo: that loads libraries
+// named in the host's configuration, which a static program cannot.
+absl::StatusOr<std::vector<uint32_t>> Resolve(const std::string& host) {
+  uint32_t literal = 0;
+  if (inet_pton(AF_INET, host.c_str(), &literal) == 1) return std::vector<uint32_t>{literal};
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
+  const UniqueFd out(fds[0]);
+  const pid_t pid = vfork();
+  if (pid == 0) {
+    dup2(fds[1], 1);
+    execl("/usr/bin/getent", "getent", "ahostsv4", "--", host.c_str(), nullptr);
+    _exit(127);
+  }
+  close(fds[1]);
+  if (pid < 0) return ErrnoStatus(errno, "vfork");
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = read(out.get(), buffer, sizeof(buffer))) > 0;) text.append(buffer, n);
+  std::vector<uint32_t> addresses;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    uint32_t address = 0;
+    const std::string word(line.substr(0, line.find(' ')));
+    if (inet_pton(AF_INET, word.c_str(), &address) != 1) continue;
+    if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) addresses.push_back(address);
+  }
+  if (addresses.empty()) return absl::NotFoundError("no such name");
+  return addresses;
+}
+
+// In a child of its own: resolving and connecting block.
 [[noreturn]] void ConnectOutside(int channel, const EgressOpen& open) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  EgressOpened opened{open.id, ""};
-  const int rc = getaddrinfo(open.host.c_str(), absl::StrCat(open.port).c_str(), &hints, &found);
-  if (rc != 0) opened.error = gai_strerror(rc);
-  for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
-    UniqueFd fd(socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const auto addresses = Resolve(open.host);
+  EgressOpened opened{open.id, std::string(addresses.status().message())};
+  for (const uint32_t address : addresses.value_or(std::vector<uint32_t>())) {
+    UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const timeval limit{kConnectSeconds, 0};
     if (fd.valid()) setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    if (fd.valid() && connect(fd.get(), a->ai_addr, a->ai_addrlen) == 0) {
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_addr.s_addr = address;
+    to.sin_port = htons(static_cast<uint16_t>(open.port));
+    if (fd.valid() && connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0) {
       SendOne(channel, EgressOpened{open.id, ""}, std::move(fd));
       _exit(0);
     }

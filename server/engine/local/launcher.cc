@@ -20,7 +20,9 @@
 #include <memory>
 #include <set>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/ids.h"
 #include "mayfly/base/status.h"
 #include "server/engine/local/channel.h"
@@ -36,6 +38,27 @@ namespace {
 
 constexpr uint32_t kFirstHostId = 2000000000;
 constexpr absl::Duration kQuiet = absl::Milliseconds(100);
+
+// Whether the local user list or a range of somebody's subordinate ids holds it. Read by hand: the library's way loads
+// libraries named in the host's configuration, which a static program cannot.
+bool IsSomebody(uint32_t id) {
+  const auto users = ReadSmallFile(AT_FDCWD, "/etc/passwd", 4 << 20);
+  for (const absl::string_view line : absl::StrSplit(users.value_or(""), '\n')) {
+    const std::vector<absl::string_view> field = absl::StrSplit(line, ':');
+    uint32_t user = 0;
+    if (field.size() > 2 && absl::SimpleAtoi(field[2], &user) && user == id) return true;
+  }
+  const auto ranges = ReadSmallFile(AT_FDCWD, "/etc/subuid", 4 << 20);
+  for (const absl::string_view line : absl::StrSplit(ranges.value_or(""), '\n')) {
+    const std::vector<absl::string_view> field = absl::StrSplit(line, ':');
+    uint64_t first = 0, count = 0;
+    if (field.size() > 2 && absl::SimpleAtoi(field[1], &first) && absl::SimpleAtoi(field[2], &count) && id >= first &&
+        id < first + count) {
+      return true;
+    }
+  }
+  return false;
+}
 
 struct Shell {
   enum class State { kNetworks, kWarming, kWarm, kTaken, kEnding, kDead };
@@ -76,9 +99,6 @@ class Launcher {
     if (auto filter = CompileSeccompFilter(); filter.ok()) filter_ = *std::move(filter);
     std::vector<std::string> hidden = options_.hidden;
     hidden.push_back(options_.state_dir);
-    if (const passwd* user = getpwuid(getuid()); user != nullptr && std::strcmp(user->pw_dir, "/") != 0) {
-      hidden.push_back(user->pw_dir);
-    }
     plan_ = PlanRoot(hidden);
     SweepLeftovers();
     Refill();
@@ -332,7 +352,7 @@ class Launcher {
     // A range of its own for each installation, so that two servers of one host do not share an id.
     uint32_t id =
         kFirstHostId + static_cast<uint32_t>(std::stoul(installation_.substr(0, 5), nullptr, 16) % 100000) * 1000;
-    while (host_ids_.count(id) > 0 || getpwuid(id) != nullptr) ++id;
+    while (host_ids_.count(id) > 0 || IsSomebody(id)) ++id;
     host_ids_.insert(id);
     return id;
   }
@@ -542,18 +562,68 @@ absl::StatusOr<int> ThreadCount() {
   return at == std::string::npos ? 1 : std::atoi(status.c_str() + at + 8);
 }
 
+// Beside the running program, if there is one.
+std::string LauncherProgram() {
+  char self[4096];
+  const ssize_t n = readlink("/proc/self/exe", self, sizeof(self));
+  if (n <= 0) return "";
+  const std::string path(self, n);
+  const std::string program = path.substr(0, path.rfind('/')) + "/mayfly-launcher";
+  return access(program.c_str(), X_OK) == 0 ? program : "";
+}
+
 }  // namespace
+
+void RunLauncher(const LauncherOptions& options, UniqueFd server) {
+  (new Launcher(options, std::move(server)))->Run();
+}
+
+std::vector<std::string> LauncherArguments(const LauncherOptions& options, int channel) {
+  std::vector<std::string> arguments = {"mayfly-launcher",
+                                        absl::StrCat(channel),
+                                        options.state_dir,
+                                        absl::StrCat(options.pool),
+                                        absl::StrCat(options.pool_limit),
+                                        absl::StrCat(options.slots)};
+  arguments.insert(arguments.end(), options.hidden.begin(), options.hidden.end());
+  return arguments;
+}
+
+absl::StatusOr<std::pair<LauncherOptions, int>> ParseLauncherArguments(const std::vector<std::string>& arguments) {
+  LauncherOptions options;
+  int channel = -1;
+  if (arguments.size() < 6 || !absl::SimpleAtoi(arguments[1], &channel) ||
+      !absl::SimpleAtoi(arguments[3], &options.pool) || !absl::SimpleAtoi(arguments[4], &options.pool_limit) ||
+      !absl::SimpleAtoi(arguments[5], &options.slots)) {
+    return absl::InvalidArgumentError("this program is started by mayflyd");
+  }
+  options.state_dir = arguments[2];
+  options.hidden.assign(arguments.begin() + 6, arguments.end());
+  return std::make_pair(options, channel);
+}
 
 absl::StatusOr<LauncherHandle> ForkLauncher(const LauncherOptions& options) {
   MAYFLY_ASSIGN_OR_RETURN(const int threads, ThreadCount());
   if (threads != 1) return absl::FailedPreconditionError("the launcher must be forked before any thread is started");
   MAYFLY_RETURN_IF_ERROR(MakeDirs(options.state_dir + "/scopes", 0700));
   MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+  LauncherOptions complete = options;
+  if (const passwd* user = getpwuid(getuid()); user != nullptr && std::strcmp(user->pw_dir, "/") != 0) {
+    complete.hidden.push_back(user->pw_dir);
+  }
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus(errno, "fork of the launcher");
   if (pid == 0) {
     CloseAllExcept({0, 1, 2, pair.second.get()});
-    (new Launcher(options, std::move(pair.second)))->Run();
+    if (const std::string program = LauncherProgram(); !program.empty()) {
+      std::vector<std::string> arguments = LauncherArguments(complete, pair.second.get());
+      std::vector<char*> argv;
+      for (std::string& argument : arguments) argv.push_back(argument.data());
+      argv.push_back(nullptr);
+      fcntl(pair.second.get(), F_SETFD, 0);
+      execv(program.c_str(), argv.data());
+    }
+    RunLauncher(complete, std::move(pair.second));
   }
   return LauncherHandle{std::move(pair.first), pid};
 }

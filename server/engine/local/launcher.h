@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,8 +33,18 @@ struct LauncherHandle {
   pid_t pid = 0;
 };
 
-// Forks the launcher. FAILED_PRECONDITION in a process that has more than one thread. The launcher ends when `channel`
-// is closed by all who hold it; the caller may reap `pid`.
+// Is the launcher: serves `server` until it closes. Never returns.
+[[noreturn]] void RunLauncher(const LauncherOptions& options, UniqueFd server);
+
+// The command line of the program mayfly-launcher, which is RunLauncher in a small static program: `channel` is the
+// number of the inherited descriptor.
+std::vector<std::string> LauncherArguments(const LauncherOptions& options, int channel);
+absl::StatusOr<std::pair<LauncherOptions, int>> ParseLauncherArguments(const std::vector<std::string>& arguments);
+
+// Forks the launcher. When the program mayfly-launcher lies beside this process's own, the child becomes that: inits
+// and shims are forks of it, and a fork of a program with a hundred libraries costs the kernel ten times as much.
+// FAILED_PRECONDITION in a process that has more than one thread. The launcher ends when `channel` is closed by all who
+// hold it; the caller may reap `pid`.
 absl::StatusOr<LauncherHandle> ForkLauncher(const LauncherOptions& options);
 
 }  // namespace mayfly::local

@@ -23,9 +23,9 @@ bool HasErrors(const Diagnostics& diagnostics) {
 
 std::string FormatDiagnostic(const Diagnostic& diagnostic) {
   const std::string place = FormatPos(diagnostic.pos);
-  std::string out = absl::StrCat(place, place.empty() ? "" : ": ",
-                                 diagnostic.severity == Severity::kError ? "error" : "warning", ": ",
-                                 EscapeLine(diagnostic.message), "\n");
+  std::string out =
+      absl::StrCat(place, place.empty() ? "" : ": ", diagnostic.severity == Severity::kError ? "error" : "warning",
+                   ": ", EscapeLine(diagnostic.message), "\n");
   if (!diagnostic.source_line.empty()) {
     // The caret stands under the escaped text, so the part before it is escaped by itself and measured.
     const size_t before = std::min<size_t>(std::max(diagnostic.pos.column - 1, 0), diagnostic.source_line.size());

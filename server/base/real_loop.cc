@@ -19,7 +19,9 @@ int64_t NowNs() {
 
 RealLoop::RealLoop() : thread_([this] { Run(); }) {}
 
-RealLoop::~RealLoop() { Stop(); }
+RealLoop::~RealLoop() {
+  Stop();
+}
 
 void RealLoop::Stop() {
   {
@@ -37,7 +39,9 @@ void RealLoop::Stop() {
   }
 }
 
-void RealLoop::Post(std::function<void()> fn) { Add(NowNs(), std::move(fn)); }
+void RealLoop::Post(std::function<void()> fn) {
+  Add(NowNs(), std::move(fn));
+}
 
 TimerId RealLoop::PostAfter(absl::Duration delay, std::function<void()> fn) {
   if (delay > absl::Hours(24 * 3650)) delay = absl::Hours(24 * 3650);
@@ -67,9 +71,13 @@ void RealLoop::Cancel(TimerId timer) {
   due_.erase(it);
 }
 
-absl::Duration RealLoop::Monotonic() const { return absl::Nanoseconds(NowNs()); }
+absl::Duration RealLoop::Monotonic() const {
+  return absl::Nanoseconds(NowNs());
+}
 
-absl::Time RealLoop::Wall() const { return absl::Now(); }
+absl::Time RealLoop::Wall() const {
+  return absl::Now();
+}
 
 void RealLoop::Run() {
   while (true) {

@@ -9,6 +9,8 @@ absl::Status Annotate(const absl::Status& status, absl::string_view context) {
   return out;
 }
 
-absl::Status ErrnoStatus(int errno_value, absl::string_view what) { return absl::ErrnoToStatus(errno_value, what); }
+absl::Status ErrnoStatus(int errno_value, absl::string_view what) {
+  return absl::ErrnoToStatus(errno_value, what);
+}
 
 }  // namespace mayfly

@@ -14,7 +14,8 @@
 namespace mayfly {
 namespace {
 
-// Length of the well-formed UTF-8 sequence at the front of `s`, 0 when there is none (RFC 3629); its code point in `out`.
+// Length of the well-formed UTF-8 sequence at the front of `s`, 0 when there is none (RFC 3629); its code point in
+// `out`.
 size_t DecodeUtf8(absl::string_view s, uint32_t& out) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
   const unsigned char lead = byte(0);
@@ -61,7 +62,8 @@ int EditDistance(absl::string_view a, absl::string_view b) {
   for (size_t i = 1; i <= a.size(); ++i) {
     for (size_t j = 1; j <= b.size(); ++j) {
       d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
     }
   }
   return d[a.size()][b.size()];
@@ -154,13 +156,13 @@ absl::StatusOr<int64_t> ParseSize(absl::string_view text) {
         absl::StrCat("'", EscapeLine(text), "' is not a size", why, ": write 64Ki, 128Mi or 2Gi"));
   };
   static constexpr Unit kUnits[] = {{"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0},
-                                    {"k", 1e3},     {"M", 1e6},        {"G", 1e9},           {"T", 1e12}, {"B", 1}};
+                                    {"k", 1e3},     {"M", 1e6},        {"G", 1e9},           {"T", 1e12},
+                                    {"B", 1}};
   absl::string_view rest = text;
   double number = 0;
   if (!SplitNumber(rest, number)) return bad("");
   if (rest.empty()) return bad(" (it has no unit)");
-  const auto unit =
-      std::find_if(std::begin(kUnits), std::end(kUnits), [&](const Unit& u) { return u.suffix == rest; });
+  const auto unit = std::find_if(std::begin(kUnits), std::end(kUnits), [&](const Unit& u) { return u.suffix == rest; });
   if (unit == std::end(kUnits)) return bad(absl::StrCat(" (unknown unit '", EscapeLine(rest), "')"));
   const double bytes = number * unit->factor;
   if (bytes > static_cast<double>(int64_t{1} << 60)) return bad(" (over 1 EiB)");
@@ -211,7 +213,8 @@ absl::Status CheckName(absl::string_view name, size_t max_length) {
   if (name.empty()) return absl::InvalidArgumentError("a name must not be empty");
   if (name.size() > max_length) return bad(absl::StrCat("at most ", max_length, " characters, it has ", name.size()));
   for (const char c : name) {
-    if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '-') return bad("only a-z, 0-9 and '-' may be in it");
+    if (!absl::ascii_islower(c) && !absl::ascii_isdigit(c) && c != '-')
+      return bad("only a-z, 0-9 and '-' may be in it");
   }
   if (name.front() == '-' || name.back() == '-') return bad("it must not begin or end with '-'");
   return absl::OkStatus();

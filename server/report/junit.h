@@ -59,8 +59,9 @@ struct JunitLimits {
 // "<name>:line:col: what" when it is no JUnit file; RESOURCE_EXHAUSTED over a limit.
 absl::StatusOr<JunitFile> ParseJunit(absl::string_view bytes, absl::string_view name, const JunitLimits& limits = {});
 
-// The same for a file, or for all files *.xml of a folder, merged: only regular ones, never through a link at their end,
-// and nothing read beyond the limit, which is for all of them together. NOT_FOUND also for a folder without such files.
+// The same for a file, or for all files *.xml of a folder, merged: only regular ones, never through a link at their
+// end, and nothing read beyond the limit, which is for all of them together. NOT_FOUND also for a folder without such
+// files.
 absl::StatusOr<JunitFile> ReadJunitFile(const std::string& path, const JunitLimits& limits = {});
 
 // All suites of all files, in order; suites of the same name become one.

@@ -9,15 +9,14 @@
 //    `restart: on-failure` starts a service that ended again, with back-off, max_restarts times. Everything that still
 //    waits for a failed node becomes SKIPPED with the root cause's name; what runs already goes on.
 //  - An environment that is torn down in any case (keep: never) starts nothing more after the first failure: its
-//  verdict
-//    is certain. One that may be kept goes on with every independent branch, so that what works is there to look at.
+//    verdict is certain. One that may be kept goes on with every independent branch, so that what works is there to
+//    look at.
 //  - The verdict waits a moment (kSettle) after a failure, so that a cause is not beaten by its consequence. ERROR with
 //    the earliest failure that has no failed ancestor; else FAILED when a test job failed that is not declared flaky,
 //    unless something it needs broke while it ran (ERROR) or it could not run at all (ERROR); else PASSED. Without test
 //    jobs, PASSED belongs to environments that are not kept always; `up` has no verdict while nothing fails.
-//  - A test job that exits non-zero, overruns its deadline or crashes by its own signal failed; one that was killed
-//  from
-//    outside or could not start is broken. Failed ones are tried again as often as they may.
+//  - A test job that exits non-zero, overruns its deadline or crashes by its own signal failed; one that was
+//    killed from outside or could not start is broken. Failed ones are tried again as often as they may.
 //  - Teardown is repeated with back-off until the engine's receipt is clean; only then the state is DELETED.
 #ifndef MAYFLY_SERVER_RUN_ORCHESTRATOR_H_
 #define MAYFLY_SERVER_RUN_ORCHESTRATOR_H_
@@ -159,6 +158,7 @@ class Orchestrator {
   void JudgeTests();
   void Settle(std::function<void()> then);
   void Conclude(Verdict verdict, Cause cause);
+  bool Kept() const;
   void Break(Cause cause);
 
   // Teardown (orchestrator_teardown.cc).
@@ -186,9 +186,10 @@ class Orchestrator {
 
   Phase phase_ = Phase::kScope;
   bool scope_lost_ = false;
-  bool halted_ = false;     // Nothing more is started: the verdict is certain.
-  bool activated_ = false;  // Every service was ready since the last change of the plan.
-  bool judged_ = false;     // The verdict of the present plan is known.
+  bool halted_ = false;       // Nothing more is started: the verdict is certain.
+  bool activated_ = false;    // Every service was ready since the last change of the plan.
+  bool judged_ = false;       // The verdict of the present plan is known.
+  bool failed_once_ = false;  // The verdict of this plan or a former one was not PASSED.
   bool settling_ = false;
   bool settled_ = false;  // The moment after a failure has passed.
   bool told_done_ = false;

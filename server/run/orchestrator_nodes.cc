@@ -324,10 +324,11 @@ void Orchestrator::StopWanted() {
   std::vector<Node*> all;
   for (const auto& node : nodes_) all.push_back(node.get());
   for (const auto& node : leaving_) all.push_back(node.get());
-  // Whoever has ended is not waited for, even when it is started again meanwhile.
+  // Waited for are those that are being stopped: not who has ended, even when it is started again meanwhile, nor who
+  // was prepared, never started, and is kept as it is.
   for (Node* node : all) {
     for (auto it = node->stop_after.begin(); it != node->stop_after.end();) {
-      it = (*it)->live() ? std::next(it) : node->stop_after.erase(it);
+      it = (*it)->live() && (*it)->stop_wanted ? std::next(it) : node->stop_after.erase(it);
     }
   }
   for (Node* node : all) {

@@ -67,10 +67,14 @@ absl::Status Orchestrator::Apply(Change change) {
   }
   // Who has to go, and after whom, is a question to the graph as it was.
   std::set<Node*> touched;
+  std::set<std::string> tests = change.tests;
   for (auto& node : nodes_) {
     const int at = change.plan.Find(node->plan.name);
+    // Until the verdict, the test jobs that were asked for stay part of it, and a skipped one gets another chance.
+    const bool counts = node->is_test() && node->wanted && record().verdict == Verdict::kNone;
+    if (counts) tests.insert(node->plan.name);
     const bool again = node->is_test()
-                           ? change.tests.count(node->plan.name) > 0
+                           ? change.tests.count(node->plan.name) > 0 || (counts && node->state == NodeState::kSkipped)
                            : change.restart.count(node->plan.name) > 0 || node->state == NodeState::kFailed ||
                                  node->state == NodeState::kSkipped || node->state == NodeState::kStopped;
     const bool changed = at >= 0 && change.plan.nodes[at].digest != node->plan.digest && !node->is_test();
@@ -104,7 +108,7 @@ absl::Status Orchestrator::Apply(Change change) {
   for (auto& node : leaving_) node->stop_wanted = true;
   for (auto& node : nodes_) {
     if (node->is_test()) {
-      node->wanted = change.tests.count(node->plan.name) > 0 || node->live();
+      node->wanted = tests.count(node->plan.name) > 0;
       if (!node->wanted) node->concluded = true;
     }
     if (touched.count(node.get()) == 0) continue;
@@ -132,6 +136,7 @@ void Orchestrator::Adopt(Adoption adoption) {
   plan_known_ = adoption.plan_known;
   activated_ = adoption.past.activated;
   judged_ = adoption.past.judged;
+  failed_once_ = adoption.past.failed;
   std::map<std::string, const ResourceRecord*> resources;
   for (const ResourceRecord& resource : adoption.resources) {
     journal_.Know(resource);

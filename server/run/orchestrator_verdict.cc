@@ -41,7 +41,7 @@ void Orchestrator::Judge() {
     return;
   else if (has_tests)
     JudgeTests();
-  else if (record().request.keep != Keep::kAlways)
+  else if (!Kept())
     Conclude(Verdict::kPassed, Cause());
 }
 
@@ -95,8 +95,15 @@ void Orchestrator::Settle(std::function<void()> then) {
   });
 }
 
-void Orchestrator::Conclude(Verdict verdict, Cause cause) {
+// Nothing but a request or its expiry takes it down. Somebody may work in what was kept after a failure: mending it
+// must not make it vanish.
+bool Orchestrator::Kept() const {
   const Keep keep = record().request.keep;
+  return keep == Keep::kAlways || (keep == Keep::kOnFailure && failed_once_);
+}
+
+void Orchestrator::Conclude(Verdict verdict, Cause cause) {
+  const bool passed = verdict == Verdict::kPassed;
   for (const auto& node : nodes_) {
     const bool never = node->is_test() && node->wanted && node->state == NodeState::kWaiting;
     if (!never) continue;
@@ -113,11 +120,11 @@ void Orchestrator::Conclude(Verdict verdict, Cause cause) {
     Event& event = journal_.Add(EventKind::kVerdict);
     event.verdict = verdict;
     event.cause = std::move(cause);
+    failed_once_ |= !passed;
   }
-  const bool passed = verdict == Verdict::kPassed;
-  if (keep == Keep::kNever || (keep == Keep::kOnFailure && passed)) {
+  if (!Kept()) {
     BeginTeardown(false);
-  } else if (verdict == Verdict::kError || (keep == Keep::kOnFailure && !passed)) {
+  } else if (verdict == Verdict::kError || (record.request.keep == Keep::kOnFailure && !passed)) {
     SetEnvironmentState(EnvironmentState::kFailed);
   } else {
     SetEnvironmentState(EnvironmentState::kActive);

@@ -87,6 +87,7 @@ Fold FoldEvents(const std::vector<Event>& events) {
         break;
       case EventKind::kVerdict:
         fold.judged = true;
+        fold.failed |= event.verdict != Verdict::kPassed;
         break;
       case EventKind::kAccepted:
       case EventKind::kNote:

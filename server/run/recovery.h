@@ -38,6 +38,7 @@ struct Fold {
   bool started_anything = false;  // A launch was intended.
   bool activated = false;         // ACTIVE since the latest plan.
   bool judged = false;            // A verdict since the latest plan.
+  bool failed = false;            // Any verdict but PASSED, of any plan.
   int64_t last_sequence = 0;
   absl::Duration last_offset;
   absl::Time last_time;

@@ -1,5 +1,5 @@
-// Some megabytes held back on the state folder's disk: when it is full, nothing new is begun, but what is there can still
-// be torn down and recorded.
+// Some megabytes held back on the state folder's disk: when it is full, nothing new is begun, but what is there can
+// still be torn down and recorded.
 #ifndef MAYFLY_SERVER_STORE_DISK_RESERVE_H_
 #define MAYFLY_SERVER_STORE_DISK_RESERVE_H_
 

@@ -24,10 +24,10 @@
 namespace mayfly {
 
 struct EnvironmentRecord {
-  std::string name;          // Unique among environments that are not DELETED.
-  std::string uid;           // Unique for ever.
-  int64_t generation = 1;    // Counts the environments that had this name.
-  std::string scope;         // ScopeId(installation, name, generation).
+  std::string name;        // Unique among environments that are not DELETED.
+  std::string uid;         // Unique for ever.
+  int64_t generation = 1;  // Counts the environments that had this name.
+  std::string scope;       // ScopeId(installation, name, generation).
   EnvironmentState state = EnvironmentState::kCreating;
   Verdict verdict = Verdict::kNone;
   Cause cause;
@@ -37,22 +37,22 @@ struct EnvironmentRecord {
   absl::Time expire_time = absl::InfiniteFuture();
   absl::Time delete_time = absl::InfiniteFuture();  // When it became DELETED.
   bool delete_requested = false;                    // Teardown was asked for and must be finished after a crash.
-  int64_t etag = 0;          // Counts the writes of this record.
+  int64_t etag = 0;                                 // Counts the writes of this record.
 };
 
 // Something that exists, or may exist, outside: written as intended before the effect, confirmed after it.
 struct ResourceRecord {
-  std::string uid;           // Of the environment.
-  std::string kind;          // "scope", "node", "port".
+  std::string uid;   // Of the environment.
+  std::string kind;  // "scope", "node", "port".
   std::string name;
   int attempt = 1;
-  std::string digest;        // PlanNode::digest of what was started, for updates in place.
+  std::string digest;  // PlanNode::digest of what was started, for updates in place.
   bool confirmed = false;
 };
 
 struct ListFilter {
   bool include_deleted = false;
-  std::string owner;         // Empty: any.
+  std::string owner;  // Empty: any.
   std::string name_prefix;
   std::vector<EnvironmentState> states;  // Empty: any.
 };

@@ -28,7 +28,9 @@ struct Kind {
   std::function<absl::StatusOr<std::unique_ptr<Store>>(const std::string& dir)> open;
 };
 
-void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
+void PrintTo(const Kind& kind, std::ostream* out) {
+  *out << kind.name;
+}
 
 class StoreConformanceTest : public testing::TestWithParam<Kind> {
  protected:

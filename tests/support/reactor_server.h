@@ -16,8 +16,8 @@
 
 namespace mayfly::local {
 
-// Runs the reactor until `condition` holds; false after a generous limit. The condition may have effects: it is not asked
-// again once it held.
+// Runs the reactor until `condition` holds; false after a generous limit. The condition may have effects: it is not
+// asked again once it held.
 inline bool RunUntil(Reactor& reactor, const std::function<bool()>& condition) {
   const absl::Duration end = reactor.Now() + absl::Seconds(30);
   while (reactor.Now() < end) {

@@ -57,7 +57,7 @@ absl::Status CrashingStore::Write(const std::string& uid, const WriteBatch& batc
 }
 
 RunHarness::RunHarness() {
-  options.state_dir = testing::TempDir() + "/mayfly-run";
+  options.state_dir = folder_.path();
   StartServer();
 }
 

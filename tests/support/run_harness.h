@@ -11,6 +11,7 @@
 #include "server/run/provisioner.h"
 #include "server/store/memory_store.h"
 #include "tests/support/fake_engine.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/virtual_loop.h"
 
 namespace mayfly {
@@ -102,6 +103,7 @@ class RunHarness {
   std::optional<absl::Duration> When(const std::string& name, const std::string& node, NodeState state);
 
  private:
+  TempDir folder_;
   std::unique_ptr<CrashingStore> store_;
   std::unique_ptr<EngineEventQueue> queue_;
   std::unique_ptr<FakeEngine> engine_;

@@ -10,7 +10,9 @@
 
 namespace mayfly {
 
-inline const absl::Status& ToStatus(const absl::Status& status) { return status; }
+inline const absl::Status& ToStatus(const absl::Status& status) {
+  return status;
+}
 template <typename T>
 const absl::Status& ToStatus(const absl::StatusOr<T>& value) {
   return value.status();

@@ -93,6 +93,16 @@ TEST_F(OrchestratorUpdateTest, RestartTakesTheNamedServicesInOrder) {
   EXPECT_THAT(News(), ElementsAre("-web#1", "-db#1", "+db#2", "+web#2"));
 }
 
+TEST_F(OrchestratorUpdateTest, RestartDoesNotWaitForWhatWasPreparedAndNeverStarted) {
+  runs["api"].start_failure = {CauseCode::kCommandNotFound, "", "no such file"};
+  ASSERT_TRUE(Up({{"db"}, {"api", {"db"}}, {"web", {"api"}}}, Keep::kAlways, EnvironmentState::kFailed));
+  runs.clear();
+  News();
+  ASSERT_OK(h.Restart("env", {"db"}));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kActive));
+  EXPECT_THAT(News(), ElementsAre("-db#1", "+db#2", "+api#2", "+web#1"));
+}
+
 TEST_F(OrchestratorUpdateTest, RestartOfAnUnknownServiceSuggestsTheNearest) {
   ASSERT_TRUE(Up({{"checkout"}}));
   EXPECT_THAT(h.Restart("env", {"chekout"}),

@@ -33,8 +33,7 @@ ProbeAnswer Check(int port, const std::string& service, Reactor& reactor) {
 class RealServer : public testing::Test {
  protected:
   void SetUp() override {
-    server_ = std::make_unique<Child>(
-        std::vector<std::string>{"/usr/bin/python3", "tests/unit/grpc_health_server.py"});
+    server_ = std::make_unique<Child>(std::vector<std::string>{"/usr/bin/python3", "tests/unit/grpc_health_server.py"});
     const std::string line = server_->ReadLine();
     if (sscanf(line.c_str(), "%d %d", &port_, &bare_port_) != 2) GTEST_SKIP() << "no python3-grpcio here";
   }

@@ -15,29 +15,29 @@ namespace mayfly {
 enum class CauseCode {
   kNone = 0,
   kCommandNotFound = 101,
-  kNotExecutable = 102,   // Not a program for this machine, or the execute bit is missing.
-  kExited = 103,          // Exited (0 included) although it should run on.
-  kSignaled = 104,        // Ended by a signal that mayfly did not send.
-  kJobFailed = 105,       // A one-shot job exited non-zero.
-  kStartFailed = 106,     // Could not be started for another reason: missing workdir, bad file.
-  kNeverListened = 201,   // Ran, but nothing listened on its port until the deadline.
-  kWrongPort = 202,       // Listens, but on another port than declared.
-  kProbeFailing = 203,    // Listens, but the probe's answer was not healthy until the deadline.
-  kDeadline = 204,        // Any other deadline.
+  kNotExecutable = 102,  // Not a program for this machine, or the execute bit is missing.
+  kExited = 103,         // Exited (0 included) although it should run on.
+  kSignaled = 104,       // Ended by a signal that mayfly did not send.
+  kJobFailed = 105,      // A one-shot job exited non-zero.
+  kStartFailed = 106,    // Could not be started for another reason: missing workdir, bad file.
+  kNeverListened = 201,  // Ran, but nothing listened on its port until the deadline.
+  kWrongPort = 202,      // Listens, but on another port than declared.
+  kProbeFailing = 203,   // Listens, but the probe's answer was not healthy until the deadline.
+  kDeadline = 204,       // Any other deadline.
   kOutOfMemory = 301,
   kDiskFull = 302,
-  kPortTaken = 303,       // A host port that was asked for is in use.
+  kPortTaken = 303,  // A host port that was asked for is in use.
   kTooManyProcesses = 304,
   kTestsFailed = 401,
   kTestDeadline = 402,
-  kTestBroken = 403,      // The test job could not run: no command, killed, out of memory.
+  kTestBroken = 403,  // The test job could not run: no command, killed, out of memory.
   kEngineUnavailable = 501,
-  kScopeLost = 502,       // The environment's place vanished: machine restarted, init killed.
+  kScopeLost = 502,  // The environment's place vanished: machine restarted, init killed.
   kTeardownBlocked = 503,
   kDependencyFailed = 504,  // SKIPPED: a node it needs failed. `node` names the root cause.
-  kHostLimit = 505,       // The host refused: descriptors, processes, disk of the state directory.
+  kHostLimit = 505,         // The host refused: descriptors, processes, disk of the state directory.
   kSpecInvalid = 601,
-  kUnsupported = 602,     // The spec asks for what this engine cannot do.
+  kUnsupported = 602,  // The spec asks for what this engine cannot do.
   kCancelled = 603,
   kSuperseded = 604,
   kExpired = 605,
@@ -59,17 +59,18 @@ CauseCode CauseCodeFromName(absl::string_view name);
 
 struct Cause {
   CauseCode code = CauseCode::kNone;
-  std::string node;      // Root node's name; empty when the environment as a whole is meant.
-  std::string message;   // One sentence without node and code: "exited with code 3 after 120 ms".
-  std::string hint;      // The next step with real names; may be empty (then the table's advice is shown).
+  std::string node;                   // Root node's name; empty when the environment as a whole is meant.
+  std::string message;                // One sentence without node and code: "exited with code 3 after 120 ms".
+  std::string hint;                   // The next step with real names; may be empty (then the table's advice is shown).
   std::vector<std::string> evidence;  // Last log lines, the probe's last answer, counters. Untrusted: escape to print.
-  bool inferred = false;  // Concluded without direct evidence, such as no memory controller on this host.
+  bool inferred = false;              // Concluded without direct evidence, such as no memory controller on this host.
 
   bool empty() const { return code == CauseCode::kNone; }
   friend bool operator==(const Cause&, const Cause&) = default;
 };
 
-// "checkout: OUT_OF_MEMORY: used 128 MiB of 128 MiB" (with "(inferred)" behind the code where it is). One line, escaped.
+// "checkout: OUT_OF_MEMORY: used 128 MiB of 128 MiB" (with "(inferred)" behind the code where it is). One line,
+// escaped.
 std::string FormatCause(const Cause& cause);
 
 }  // namespace mayfly

@@ -20,15 +20,14 @@ absl::Status ErrnoStatus(int errno_value, absl::string_view what);
 
 }  // namespace mayfly
 
-#define MAYFLY_RETURN_IF_ERROR(expr)                     \
-  do {                                                   \
+#define MAYFLY_RETURN_IF_ERROR(expr)                                           \
+  do {                                                                         \
     if (absl::Status _mf_status = (expr); !_mf_status.ok()) return _mf_status; \
   } while (false)
 
 #define MAYFLY_CONCAT_INNER(a, b) a##b
 #define MAYFLY_CONCAT(a, b) MAYFLY_CONCAT_INNER(a, b)
-#define MAYFLY_ASSIGN_OR_RETURN(lhs, expr) \
-  MAYFLY_ASSIGN_OR_RETURN_IMPL(MAYFLY_CONCAT(_mf_or_, __LINE__), lhs, expr)
+#define MAYFLY_ASSIGN_OR_RETURN(lhs, expr) MAYFLY_ASSIGN_OR_RETURN_IMPL(MAYFLY_CONCAT(_mf_or_, __LINE__), lhs, expr)
 #define MAYFLY_ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
   auto tmp = (expr);                                 \
   if (!tmp.ok()) return tmp.status();                \

@@ -24,7 +24,8 @@ std::string FormatDuration(absl::Duration duration);
 // For people: "840 ms", "1.13 s", "2 m 05 s".
 std::string HumanDuration(absl::Duration duration);
 
-// "64Ki", "128Mi", "2Gi", "1Ti" and "500k", "128M", "2G" (powers of 1000); bytes in return. A bare number is INVALID_ARGUMENT.
+// "64Ki", "128Mi", "2Gi", "1Ti" and "500k", "128M", "2G" (powers of 1000); bytes in return. A bare number is
+// INVALID_ARGUMENT.
 absl::StatusOr<int64_t> ParseSize(absl::string_view text);
 // The largest binary unit that divides exactly, else bytes with "B": "128Mi".
 std::string FormatSize(int64_t bytes);

@@ -53,42 +53,43 @@ struct Usage {
 
 // What was removed and how the engine knows, after Destroy.
 struct Receipt {
-  int processes = 0;         // Ended by the teardown.
-  int mounts = 0;            // Mount namespaces or volumes released.
-  int networks = 0;          // Networks taken out of use.
-  int cgroups = 0;           // Control groups or quotas removed.
-  int ports = 0;             // Host ports released.
-  absl::Duration took;       // From Destroy to released.
+  int processes = 0;                  // Ended by the teardown.
+  int mounts = 0;                     // Mount namespaces or volumes released.
+  int networks = 0;                   // Networks taken out of use.
+  int cgroups = 0;                    // Control groups or quotas removed.
+  int ports = 0;                      // Host ports released.
+  absl::Duration took;                // From Destroy to released.
   std::vector<std::string> blockers;  // What is left, verbatim; empty in a clean receipt.
 };
 
 struct EngineEvent {
   enum class Kind {
-    kScopeReady,     // Nodes may be prepared and started.
-    kScopeFailed,    // `cause`; Destroy is still to be called.
-    kScopeLost,      // The scope vanished without Destroy.
+    kScopeReady,   // Nodes may be prepared and started.
+    kScopeFailed,  // `cause`; Destroy is still to be called.
+    kScopeLost,    // The scope vanished without Destroy.
     kPrepared,
     kStarted,        // The process runs.
     kReady,          // Its probe answered, or it has none.
     kProbe,          // Advisory: `message` is the probe's latest failing answer. At most one a second and node.
-    kExited,         // `exit_code` or `signal`, `usage`, and a `cause` unless it was stopped or exited 0. Final for the attempt.
+    kExited,         // `exit_code` or `signal`, `usage`, and a `cause` unless it was stopped or exited 0. Final for the
+                     // attempt.
     kStartFailed,    // `cause`. Final for the attempt.
     kExposed,        // `port` is reachable at `address`.
     kScopeReleased,  // `receipt`: everything ended and given back.
     kScopeGone,      // The platform has forgotten it, too. Never before kScopeReleased.
   };
   Kind kind = Kind::kScopeReady;
-  NodeRef node;           // node.node is empty for scope events.
-  absl::Duration when;    // Loop::Monotonic of the moment it happened, not of its delivery.
-  int64_t pid = 0;        // kStarted: on the host, for people.
+  NodeRef node;         // node.node is empty for scope events.
+  absl::Duration when;  // Loop::Monotonic of the moment it happened, not of its delivery.
+  int64_t pid = 0;      // kStarted: on the host, for people.
   int exit_code = 0;
-  int signal = 0;         // Non-zero: ended by this signal.
-  bool stopped = false;   // kExited: because of Stop or Destroy.
+  int signal = 0;        // Non-zero: ended by this signal.
+  bool stopped = false;  // kExited: because of Stop or Destroy.
   Usage usage;
   Cause cause;
   std::string message;
   int port = 0;
-  std::string address;    // "127.0.0.1:20480".
+  std::string address;  // "127.0.0.1:20480".
   Receipt receipt;
 };
 
@@ -123,9 +124,9 @@ class Engine {
   // What this engine can do on this host. May take milliseconds the first time; cheap afterwards.
   virtual Capabilities Describe() = 0;
 
-  // Reads the world: every scope of this installation that exists, running or half made. Scopes listed here are adopted:
-  // their events flow to the sink again from now on, beginning with what happened while nobody listened. An error means
-  // that the list is not complete and nothing may be concluded from absence.
+  // Reads the world: every scope of this installation that exists, running or half made. Scopes listed here are
+  // adopted: their events flow to the sink again from now on, beginning with what happened while nobody listened. An
+  // error means that the list is not complete and nothing may be concluded from absence.
   virtual absl::StatusOr<std::vector<FoundScope>> Recover() = 0;
 
   virtual absl::Status CreateScope(const ScopeSpec& scope) = 0;

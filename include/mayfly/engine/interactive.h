@@ -19,7 +19,7 @@ namespace mayfly {
 
 struct LogLine {
   absl::Time time;
-  std::string text;      // Without the line end. Untrusted.
+  std::string text;  // Without the line end. Untrusted.
   bool stderr_stream = false;
 };
 
@@ -72,7 +72,8 @@ class Connector {
  public:
   virtual ~Connector() = default;
   // A TCP connection to `port` of a node, as port-forward needs it.
-  virtual absl::StatusOr<std::unique_ptr<Stream>> Connect(const NodeRef& node, int port, Stream::Callbacks callbacks) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Stream>> Connect(const NodeRef& node, int port,
+                                                          Stream::Callbacks callbacks) = 0;
 };
 
 class FileCollector {

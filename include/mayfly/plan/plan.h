@@ -25,13 +25,13 @@ struct PlanNode {
   std::string name;  // "checkout", "checkout.migrate", "checkout-e2e"; unique in the plan.
   NodeKind kind = NodeKind::kService;
   ProcessSpec process;
-  std::vector<PlanEdge> needs;    // In order of name.
-  std::vector<int> needed_by;     // In order of name.
-  std::vector<std::string> why;   // "asked for", "needed by checkout", "referenced by frontend (env.CART)".
-  absl::Duration expected;        // Last measured time from start to ready or completed; the type's guess when none.
-  bool measured = false;          // `expected` comes from a measurement.
-  absl::Duration priority;        // Length of the longest expected path from this node's start to the end; larger first.
-  std::string digest;             // Hex; equal exactly when a running instance need not be restarted.
+  std::vector<PlanEdge> needs;   // In order of name.
+  std::vector<int> needed_by;    // In order of name.
+  std::vector<std::string> why;  // "asked for", "needed by checkout", "referenced by frontend (env.CART)".
+  absl::Duration expected;       // Last measured time from start to ready or completed; the type's guess when none.
+  bool measured = false;         // `expected` comes from a measurement.
+  absl::Duration priority;       // Length of the longest expected path from this node's start to the end; larger first.
+  std::string digest;            // Hex; equal exactly when a running instance need not be restarted.
   RestartPolicy restart = RestartPolicy::kNever;
   int max_restarts = 0;
   // Test jobs only.
@@ -42,10 +42,10 @@ struct PlanNode {
 };
 
 struct Plan {
-  std::string catalogue;          // Name of the catalogue.
+  std::string catalogue;  // Name of the catalogue.
   std::string root;
-  std::vector<PlanNode> nodes;    // Topological, ties by priority then name: a node's needs come before it.
-  absl::Duration critical_path;   // Expected time until the last service is ready.
+  std::vector<PlanNode> nodes;   // Topological, ties by priority then name: a node's needs come before it.
+  absl::Duration critical_path;  // Expected time until the last service is ready.
   std::string digest;
 
   // Index of the node of that name, or -1.

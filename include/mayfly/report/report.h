@@ -20,7 +20,7 @@ struct ReportNode {
   // Offsets from acceptance; negative infinity when it never came to that.
   absl::Duration released = -absl::InfiniteDuration();  // All it needs was there.
   absl::Duration started = -absl::InfiniteDuration();
-  absl::Duration ready = -absl::InfiniteDuration();     // READY, SUCCEEDED or FAILED.
+  absl::Duration ready = -absl::InfiniteDuration();  // READY, SUCCEEDED or FAILED.
   absl::Duration ended = -absl::InfiniteDuration();
   Usage usage;
   Cause cause;
@@ -31,21 +31,22 @@ struct ReportTest {
   std::string job;
   NodeState state = NodeState::kWaiting;
   int tries = 0;
-  bool flaky = false;       // Declared flaky, or succeeded only after a retry.
-  int tests = -1;           // From its JUnit file; -1 without one.
+  bool flaky = false;  // Declared flaky, or succeeded only after a retry.
+  int tests = -1;      // From its JUnit file; -1 without one.
   int failures = 0;
   int errors = 0;
   int skipped = 0;
   absl::Duration took;
   Cause cause;
-  std::string junit;        // Paths of what was kept.
+  std::string junit;  // Paths of what was kept.
   std::string artifacts;
 };
 
 // One link of the chain that decided the wall time, in order of time.
 struct ChainLink {
   std::string node;
-  std::string phase;        // "start" (launch to ready), "run" (a job), "test", "wait" (overhead between two), "plan", "teardown"
+  // "start" (launch to ready), "run" (a job), "test", "wait" (overhead between two), "plan" or "teardown".
+  std::string phase;
   absl::Duration from;
   absl::Duration to;
 };
@@ -58,9 +59,9 @@ struct Report {
   Verdict verdict = Verdict::kNone;
   Cause cause;
   absl::Time create_time;
-  absl::Duration ready_after = -absl::InfiniteDuration();    // Every service ready.
+  absl::Duration ready_after = -absl::InfiniteDuration();  // Every service ready.
   absl::Duration verdict_after = -absl::InfiniteDuration();
-  absl::Duration total;                                      // Until the last event.
+  absl::Duration total;              // Until the last event.
   std::vector<ReportNode> services;  // Services and one-shot jobs, in the plan's order.
   std::vector<ReportTest> tests;
   std::vector<ChainLink> critical_chain;

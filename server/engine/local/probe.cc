@@ -1,8 +1,8 @@
 #include "server/engine/local/probe.h"
 
-#include <algorithm>
 #include <re2/re2.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"

@@ -298,8 +298,8 @@ absl::Status PrepareShared(const RootPlan& plan) {
                                                "nobody:x:65534:65534:not yours:/nonexistent:/usr/sbin/nologin\n")));
   MAYFLY_RETURN_IF_ERROR(WriteNew("/sys/etc/group", absl::StrCat("app:x:", id, ":\nnogroup:x:65534:\n")));
   MAYFLY_RETURN_IF_ERROR(WriteNew("/sys/etc/hosts", ""));
-  // Every name there is stands in the hosts file. Asking a name server as well would cost gRPC three seconds for each name:
-  // its resolver also wants an IPv6 address, and does not notice that nobody answers.
+  // Every name there is stands in the hosts file. Asking a name server as well would cost gRPC three seconds for each
+  // name: its resolver also wants an IPv6 address, and does not notice that nobody answers.
   MAYFLY_RETURN_IF_ERROR(WriteNew("/sys/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"));
   return WriteNew("/sys/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
 }

@@ -14,7 +14,6 @@
 #include "server/api/report_content.h"
 #include "server/api/tunnel.h"
 #include "server/api/validate.h"
-#include "server/api/watch_stream.h"
 #include "server/obs/log.h"
 
 namespace mayfly::api {
@@ -49,14 +48,15 @@ void AttachDiagnostics(grpc::CallbackServerContext* context, const Diagnostics& 
   if (!caller.ok()) return Reject(context, caller.status());             \
   if (const absl::Status valid = (validation); !valid.ok()) return Reject(context, valid)
 
-absl::StatusOr<Caller> EnvironmentService::Admit(absl::string_view method, const Context& context) const {
+absl::StatusOr<Caller> EnvironmentService::Admit(absl::string_view method,
+                                                 const grpc::ServerContextBase& context) const {
   if (stopping_.load(std::memory_order_relaxed)) return absl::UnavailableError("server is stopping");
   return policy_.Check(method, context);
 }
 
 bool EnvironmentService::Drain(absl::Duration limit) {
   stopping_ = true;
-  watches_.Stop();
+  if (watches_ != nullptr) watches_->Stop();
   logs_.Stop();
   tunnels_.Stop();
   return calls_.WaitForNone(limit);
@@ -139,17 +139,21 @@ ServerUnaryReactor* EnvironmentService::DeleteEnvironment(Context* context, cons
   return reactor;
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* EnvironmentService::WatchEnvironment(Context* context,
-                                                                                 const grpc::ByteBuffer* raw) {
-  const auto admit = [&]() -> absl::StatusOr<v1::WatchEnvironmentRequest> {
-    MAYFLY_RETURN_IF_ERROR(Admit("WatchEnvironment", *context).status());
-    MAYFLY_ASSIGN_OR_RETURN(v1::WatchEnvironmentRequest request, ParseRaw<v1::WatchEnvironmentRequest>(*raw));
+void EnvironmentService::AddWatchQueue(std::unique_ptr<grpc::ServerCompletionQueue> queue) {
+  WatchQueue::Context watch;
+  watch.provisioner = context_.provisioner;
+  watch.calls = &calls_;
+  watch.admit = [this](const grpc::ServerContextBase& context,
+                       const grpc::ByteBuffer& raw) -> absl::StatusOr<v1::WatchEnvironmentRequest> {
+    MAYFLY_RETURN_IF_ERROR(Admit("WatchEnvironment", context).status());
+    MAYFLY_ASSIGN_OR_RETURN(v1::WatchEnvironmentRequest request, ParseRaw<v1::WatchEnvironmentRequest>(raw));
     MAYFLY_RETURN_IF_ERROR(Validate(request));
     return request;
   };
-  absl::StatusOr<v1::WatchEnvironmentRequest> request = admit();
-  if (!request.ok()) return new Rejected<grpc::ServerWriteReactor<grpc::ByteBuffer>>(request.status());
-  return WatchStream::Start(*std::move(request), context_.provisioner, &watches_, calls_.Enter());
+  watch.request = [this](grpc::ServerContext* context, grpc::ByteBuffer* request,
+                         grpc::ServerAsyncWriter<grpc::ByteBuffer>* writer, grpc::ServerCompletionQueue* calls,
+                         void* tag) { RequestWatchEnvironment(context, request, writer, calls, calls, tag); };
+  watches_ = std::make_unique<WatchQueue>(std::move(queue), std::move(watch));
 }
 
 grpc::ServerWriteReactor<v1::StreamLogsResponse>* EnvironmentService::StreamLogs(Context* context,

@@ -1,10 +1,11 @@
-// mayfly.v1.EnvironmentService on gRPC's callback API: checks access and the request, asks the Provisioner, translates
-// the answer. No handler waits: gRPC 1.51 runs all of them on as few as two threads.
+// mayfly.v1.EnvironmentService on gRPC's callback API, but for Watch: checks access and the request, asks the
+// Provisioner, translates the answer. No handler waits: gRPC 1.51 runs all of them on as few as two threads.
 #ifndef MAYFLY_SERVER_API_ENVIRONMENT_SERVICE_H_
 #define MAYFLY_SERVER_API_ENVIRONMENT_SERVICE_H_
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "mayfly/base/loop.h"
@@ -15,6 +16,7 @@
 #include "server/api/call_count.h"
 #include "server/api/folder_watch.h"
 #include "server/api/stream_pump.h"
+#include "server/api/watch_queue.h"
 #include "server/api/wire.h"
 #include "server/run/provisioner.h"
 
@@ -39,17 +41,21 @@ namespace internal {
 using S = v1::EnvironmentService;
 using Handlers = S::WithCallbackMethod_CreateEnvironment<S::WithRawCallbackMethod_GetEnvironment<
     S::WithCallbackMethod_ListEnvironments<S::WithCallbackMethod_UpdateEnvironment<
-        S::WithCallbackMethod_DeleteEnvironment<S::WithRawCallbackMethod_WatchEnvironment<
-            S::WithCallbackMethod_StreamLogs<S::WithCallbackMethod_PlanEnvironment<
-                S::WithCallbackMethod_RunTests<S::WithCallbackMethod_RestartServices<
-                    S::WithCallbackMethod_GetReport<S::WithCallbackMethod_Exec<S::WithCallbackMethod_PortForward<
-                        S::WithCallbackMethod_GetServerInfo<S::WithCallbackMethod_StopServer<S::Service>>>>>>>>>>>>>>>;
+        S::WithCallbackMethod_DeleteEnvironment<S::WithRawMethod_WatchEnvironment<S::WithCallbackMethod_StreamLogs<
+            S::WithCallbackMethod_PlanEnvironment<S::WithCallbackMethod_RunTests<S::WithCallbackMethod_RestartServices<
+                S::WithCallbackMethod_GetReport<S::WithCallbackMethod_Exec<S::WithCallbackMethod_PortForward<
+                    S::WithCallbackMethod_GetServerInfo<S::WithCallbackMethod_StopServer<S::Service>>>>>>>>>>>>>>>;
 }  // namespace internal
 
 class EnvironmentService final : public internal::Handlers {
  public:
   EnvironmentService(ServiceContext context, AccessPolicy policy)
       : context_(std::move(context)), policy_(std::move(policy)) {}
+
+  // Watch has a completion queue of its own: made before the server, served once it runs, closed after its shutdown.
+  void AddWatchQueue(std::unique_ptr<grpc::ServerCompletionQueue> queue);
+  void ServeWatches() { watches_->Start(); }
+  void CloseWatches() { watches_.reset(); }
 
   // Ends all streams with UNAVAILABLE and refuses what comes later with it. True once no call is under way, false
   // when `limit` came first.
@@ -67,8 +73,6 @@ class EnvironmentService final : public internal::Handlers {
                                               v1::Environment* response) override;
   grpc::ServerUnaryReactor* DeleteEnvironment(Context* context, const v1::DeleteEnvironmentRequest* request,
                                               v1::Environment* response) override;
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchEnvironment(Context* context,
-                                                               const grpc::ByteBuffer* request) override;
   grpc::ServerWriteReactor<v1::StreamLogsResponse>* StreamLogs(Context* context,
                                                                const v1::StreamLogsRequest* request) override;
   grpc::ServerUnaryReactor* PlanEnvironment(Context* context, const v1::PlanEnvironmentRequest* request,
@@ -91,14 +95,14 @@ class EnvironmentService final : public internal::Handlers {
   Provisioner::Done Answer(CallToken token, grpc::ServerUnaryReactor* reactor, v1::Environment* response);
 
   // May this caller do this now?
-  absl::StatusOr<Caller> Admit(absl::string_view method, const Context& context) const;
+  absl::StatusOr<Caller> Admit(absl::string_view method, const grpc::ServerContextBase& context) const;
 
   const ServiceContext context_;
   const AccessPolicy policy_;
   std::atomic<bool> stopping_{false};
   CallCount calls_;
   ViewCache views_;
-  StreamPump watches_;
+  std::unique_ptr<WatchQueue> watches_;
   FolderWatcher folders_;
   StreamPump logs_;     // Apart: its turns read files.
   StreamPump tunnels_;  // Apart: opening one asks the engine.

@@ -109,8 +109,10 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions&
   if (!options.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
   builder.RegisterService(server->service_.get());
   MAYFLY_RETURN_IF_ERROR(server->Listen(options, builder));
+  server->service_->AddWatchQueue(builder.AddCompletionQueue());
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr) return absl::InternalError("the gRPC server does not start; is a TLS file broken?");
+  server->service_->ServeWatches();
   server->acceptor_->Start();
   return server;
 }
@@ -149,6 +151,7 @@ void ApiServer::Stop() {
   constexpr std::chrono::milliseconds kLastAnswers(100);
   server_->Shutdown(std::chrono::system_clock::now() + kLastAnswers);
   server_->Wait();
+  service_->CloseWatches();
 }
 
 }  // namespace mayfly::api

@@ -25,20 +25,32 @@ bool IsSettled(const EnvironmentRecord& record) {
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchStream::Start(v1::WatchEnvironmentRequest request,
-                                                               Provisioner* provisioner, StreamPump* pump,
-                                                               CallToken token) {
-  auto stream = std::make_shared<WatchStream>(std::move(request), provisioner, pump, std::move(token));
-  WatchStream* const reactor = stream.get();
-  pump->Add(std::move(stream));
-  return reactor;
+void WatchStream::Expect() {
+  context_.AsyncNotifyWhenDone(&gone_step_);
+  queue_->context().request(&context_, &raw_, &writer_, queue_->queue(), &called_);
 }
 
-void WatchStream::Turn(bool stopping) {
-  if (ended_) return;
-  if (broken_.load()) return End(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
-  if (stopping) return End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "server is stopping"));
-  if (WaitForWrite()) return;
+void WatchStream::OnCalled(bool ok) {
+  // The server ends, and no call came: gRPC does not tell that this one is gone.
+  if (!ok) return queue_->Remove(shared_from_this());
+  called_yet_ = true;
+  token_ = queue_->context().calls->Enter();
+  queue_->Expect();
+  absl::StatusOr<v1::WatchEnvironmentRequest> request = queue_->context().admit(context_, raw_);
+  raw_.Clear();
+  if (!request.ok()) return End(ToGrpc(request.status()));
+  request_ = *std::move(request);
+  Turn();
+}
+
+void WatchStream::Turn() {
+  if (!called_yet_ || ended_) return;
+  if (writing_) {
+    again_ = true;
+    return;
+  }
+  if (broken_) return End(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
+  if (queue_->stopping()) return End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "server is stopping"));
   if (events_ == nullptr) {
     if (const absl::Status status = Subscribe(); !status.ok()) return End(ToGrpc(status));
   } else {
@@ -47,21 +59,20 @@ void WatchStream::Turn(bool stopping) {
 }
 
 absl::Status WatchStream::Subscribe() {
+  Provisioner& provisioner = *queue_->context().provisioner;
   MAYFLY_ASSIGN_OR_RETURN(
-      start_, request_.uid().empty() ? provisioner_->Get(request_.name()) : provisioner_->GetByUid(request_.uid()));
+      start_, request_.uid().empty() ? provisioner.Get(request_.name()) : provisioner.GetByUid(request_.uid()));
   if (start_->record.name != request_.name()) {
     return absl::NotFoundError(absl::StrCat("uid ", request_.uid(), " is not an environment named ", request_.name()));
   }
-  const auto wake = [pump = pump_, self = weak_from_this()] { pump->Wake(self); };
-  MAYFLY_ASSIGN_OR_RETURN(events_,
-                          provisioner_->events().Subscribe(start_->record.uid, request_.from_sequence(), wake));
+  const auto wake = [queue = queue_, self = weak_from_this()] { queue->Wake(self); };
+  MAYFLY_ASSIGN_OR_RETURN(events_, provisioner.events().Subscribe(start_->record.uid, request_.from_sequence(), wake));
   v1::WatchEnvironmentResponse first;
   *first.mutable_environment() = ToProto(*start_, Nodes::kWithout);
-  const grpc::Slice slice(first.SerializeAsString());
-  const grpc::ByteBuffer message(&slice, 1);
   settled_ = IsSettled(start_->record) && request_.from_sequence() >= start_->last_sequence;
-  write_ = Write::kThenTurn;
-  StartWrite(&(buffer_ = message));
+  const grpc::Slice slice(first.SerializeAsString());
+  again_ = true;
+  Write(grpc::ByteBuffer(&slice, 1));
   return absl::OkStatus();
 }
 
@@ -81,14 +92,13 @@ void WatchStream::WriteNext() {
     if (request_.until_settled()) break;
   }
   // Only a Read that found less than it could take is called back when there is more.
-  const bool more = static_cast<int>(events.size()) == kBatch || settled_ || events_->finished();
-  write_ = more ? Write::kThenTurn : Write::kAlone;
-  StartWrite(&(buffer_ = grpc::ByteBuffer(slices.data(), slices.size())));
+  again_ = static_cast<int>(events.size()) == kBatch || settled_ || events_->finished();
+  Write(grpc::ByteBuffer(slices.data(), slices.size()));
 }
 
-bool WatchStream::WaitForWrite() {
-  Write write = Write::kAlone;
-  return write_.compare_exchange_strong(write, Write::kThenTurn) || write == Write::kThenTurn;
+void WatchStream::Write(const grpc::ByteBuffer& message) {
+  writing_ = true;
+  writer_.Write(message, &written_);
 }
 
 bool WatchStream::Settles(const Event& event) const {
@@ -102,21 +112,28 @@ bool WatchStream::Settles(const Event& event) const {
 void WatchStream::End(const grpc::Status& status) {
   ended_ = true;
   events_.reset();
-  Finish(status);
+  writer_.Finish(status, &finished_step_);
 }
 
-void WatchStream::OnWriteDone(bool ok) {
+void WatchStream::OnWritten(bool ok) {
+  writing_ = false;
   if (!ok) broken_ = true;
-  if (write_.exchange(Write::kNone) == Write::kThenTurn || !ok) pump_->Wake(weak_from_this());
+  if (std::exchange(again_, false) || broken_) Turn();
 }
 
-void WatchStream::OnCancel() {
-  broken_ = true;
-  pump_->Wake(weak_from_this());
+void WatchStream::OnGone(bool) {
+  gone_ = broken_ = true;
+  Turn();
+  RemoveIfDone();
 }
 
-void WatchStream::OnDone() {
-  pump_->Remove(shared_from_this());
+void WatchStream::OnFinished(bool) {
+  finished_ = true;
+  RemoveIfDone();
+}
+
+void WatchStream::RemoveIfDone() {
+  if (finished_ && gone_) queue_->Remove(shared_from_this());
 }
 
 }  // namespace mayfly::api

@@ -5,63 +5,76 @@
 #ifndef MAYFLY_SERVER_API_WATCH_STREAM_H_
 #define MAYFLY_SERVER_API_WATCH_STREAM_H_
 
-#include <atomic>
 #include <memory>
 
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/async_stream.h"
 #include "grpcpp/support/byte_buffer.h"
-#include "grpcpp/support/server_callback.h"
 #include "mayfly/v1/environment_service.pb.h"
 #include "server/api/call_count.h"
-#include "server/api/stream_pump.h"
+#include "server/api/watch_queue.h"
 #include "server/run/event_hub.h"
 #include "server/run/provisioner.h"
 
 namespace mayfly::api {
 
-class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                          public PumpedStream,
-                          public std::enable_shared_from_this<WatchStream> {
+// Belongs to the thread of its WatchQueue, which also keeps it until gRPC is done with it.
+class WatchStream final : public std::enable_shared_from_this<WatchStream> {
  public:
-  // `request` has been validated. Neither pointer is owned. Lives until gRPC is done with it.
-  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(v1::WatchEnvironmentRequest request,
-                                                           Provisioner* provisioner, StreamPump* pump, CallToken token);
+  explicit WatchStream(WatchQueue* queue) : queue_(queue), writer_(&context_) {}
 
-  WatchStream(v1::WatchEnvironmentRequest request, Provisioner* provisioner, StreamPump* pump, CallToken token)
-      : request_(std::move(request)), provisioner_(provisioner), pump_(pump), token_(std::move(token)) {}
-
-  void Turn(bool stopping) override;
-
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
+  // Becomes the next call that comes.
+  void Expect();
+  // Does what can be done now without waiting for the client.
+  void Turn();
 
  private:
   static constexpr int kBatch = 32;
 
+  // A step of the call that completes by the queue.
+  class Step final : public QueueTag {
+   public:
+    Step(WatchStream* stream, void (WatchStream::*then)(bool)) : stream_(stream), then_(then) {}
+    void OnDone(bool ok) override { (stream_->*then_)(ok); }
+
+   private:
+    WatchStream* const stream_;
+    void (WatchStream::* const then_)(bool);
+  };
+  void OnCalled(bool ok);
+  void OnWritten(bool ok);
+  void OnFinished(bool ok);
+  void OnGone(bool ok);
+
   absl::Status Subscribe();
   void WriteNext();
-  // True when a write is under way; its end brings another turn then.
-  bool WaitForWrite();
+  void Write(const grpc::ByteBuffer& message);
   // Whether this event settles the environment for until_settled.
   bool Settles(const Event& event) const;
   void End(const grpc::Status& status);
+  void RemoveIfDone();
 
-  const v1::WatchEnvironmentRequest request_;
-  Provisioner* const provisioner_;
-  StreamPump* const pump_;
-  const CallToken token_;
-  // Whether a write is under way, and if so, whether there is something to do as soon as it is done: most writes end
-  // with nothing to do, and a turn for each of 1,000 watchers would cost as much as writing to them.
-  enum class Write { kNone, kAlone, kThenTurn };
-  std::atomic<Write> write_{Write::kNone};
-  std::atomic<bool> broken_{false};  // Cancelled, or a write failed.
+  WatchQueue* const queue_;
+  grpc::ServerContext context_;
+  grpc::ServerAsyncWriter<grpc::ByteBuffer> writer_;
+  Step called_{this, &WatchStream::OnCalled};
+  Step written_{this, &WatchStream::OnWritten};
+  Step finished_step_{this, &WatchStream::OnFinished};
+  Step gone_step_{this, &WatchStream::OnGone};
+  grpc::ByteBuffer raw_;
+  CallToken token_;
 
-  // Of the pump.
+  v1::WatchEnvironmentRequest request_;
   EnvironmentViewRef start_;
   std::unique_ptr<EventSubscription> events_;
-  grpc::ByteBuffer buffer_;  // What is being written.
-  bool settled_ = false;     // The event that settles it has been written.
-  bool ended_ = false;
+  bool called_yet_ = false;
+  bool settled_ = false;   // The event that settles it has been written.
+  bool writing_ = false;   // gRPC takes one write at a time, and no end beside it.
+  bool again_ = false;     // There is something to do as soon as the write is done.
+  bool broken_ = false;    // Cancelled, or a write failed.
+  bool ended_ = false;     // Finish was called.
+  bool finished_ = false;  // And is done.
+  bool gone_ = false;      // gRPC is done with the call.
 };
 
 }  // namespace mayfly::api

@@ -2,7 +2,7 @@
 //
 // The server runs in a process of its own with everything a server has except an engine that runs anything, so that its
 // memory and nothing else's is measured. The client drives it through gRPC on Unix sockets without looking into what
-// comes back, in the same way for both handlers.
+// comes back, in the same way for both handlers. `bench_api get|watch|stalled` measures one part.
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -511,9 +511,10 @@ int Run(int argc, char** argv) {
     ServerProcess server(dir);
     const auto stub = v1::EnvironmentService::NewStub(Connect(dir + "/mayfly.sock"));
     Fill(*stub, WriteSource(dir));
-    BenchGet(dir, figures);
-    BenchWatch(dir, server, *stub, figures);
-    BenchStalled(dir, server, *stub, figures);
+    const auto wanted = [&](const std::string& part) { return argc < 2 || argv[1][0] == '-' || argv[1] == part; };
+    if (wanted("get")) BenchGet(dir, figures);
+    if (wanted("watch")) BenchWatch(dir, server, *stub, figures);
+    if (wanted("stalled")) BenchStalled(dir, server, *stub, figures);
   }
   std::error_code ignored;
   std::filesystem::remove_all(dir, ignored);

@@ -181,6 +181,26 @@ TEST_F(StreamsTest, StoppingEndsWatchesWithUnavailableAndLetsCallsFinish) {
   EXPECT_FALSE(std::filesystem::exists(options_.socket_path));
 }
 
+TEST_F(StreamsTest, AWatcherThatDoesNotReadDoesNotKeepTheServerFromStopping) {
+  server_->Stop();
+  options_.stop_grace = absl::Milliseconds(100);
+  StartServer();
+  Call stalled_call(absl::Hours(1)), call;
+  const auto stalled_stub = NewStub();
+  const auto stalled = stalled_stub->WatchEnvironment(&stalled_call, From(0));
+  const auto reader = NewStub()->WatchEnvironment(&call, From(0));
+  Sequences(*reader, 1);
+  ASSERT_TRUE(Eventually([this] { return provisioner_.hub().subscriptions() == 2; }));
+  for (int i = 0; i < 500; ++i) provisioner_.Note("pr-7", std::string(4000, 'x'));
+  Sequences(*reader, 501);
+  server_->Stop();
+  EXPECT_THAT(Sequences(*reader, 1000), ElementsAre());
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(provisioner_.hub().subscriptions(), 0);
+  stalled_call.TryCancel();
+  stalled->Finish();
+}
+
 class LogsTest : public StreamsTest {
  protected:
   void SetUp() override {

@@ -261,12 +261,17 @@ Holdings::~Holdings() {
   for (const auto& [pid, fd] : pids_) close(fd);
 }
 
+// A group of the pool may stay for the next environment, but nobody is in it.
+bool Holdings::InUse(const std::string& cgroup) {
+  return !ReadAll(cgroup + "/cgroup.procs").empty();
+}
+
 bool Holdings::Gone() const {
   for (const auto& [pid, fd] : pids_) {
     if (syscall(SYS_pidfd_send_signal, fd, 0, nullptr, 0) == 0 && !ForeignZombie(pid)) return false;
   }
   for (const std::string& path : cgroups_) {
-    if (Exists(path)) return false;
+    if (InUse(path)) return false;
   }
   for (const std::string& path : folders_) {
     if (Exists(path)) return false;
@@ -294,10 +299,11 @@ std::string Holdings::Left() const {
   for (const auto& [pid, fd] : pids_) {
     if (syscall(SYS_pidfd_send_signal, fd, 0, nullptr, 0) == 0) text += " pid " + std::to_string(pid);
   }
-  for (const auto* paths : {&cgroups_, &folders_}) {
-    for (const std::string& path : *paths) {
-      if (Exists(path)) text += " " + path;
-    }
+  for (const std::string& path : cgroups_) {
+    if (InUse(path)) text += " " + path;
+  }
+  for (const std::string& path : folders_) {
+    if (Exists(path)) text += " " + path;
   }
   return text;
 }

@@ -56,8 +56,8 @@ class Holdings {
   Holdings(const Holdings&) = delete;
   Holdings& operator=(const Holdings&) = delete;
 
-  // Waits until every process is gone (not only dead, unless its parent is pid 1), and every control group, mount and
-  // folder; returns when that was, or 0 after `limit_ns`.
+  // Waits until every process is gone (not only dead, unless its parent is pid 1), every control group gone or empty,
+  // and every mount and folder gone; returns when that was, or 0 after `limit_ns`.
   int64_t AwaitReleased(int64_t limit_ns);
   std::string Left() const;
   size_t processes() const { return pids_.size(); }
@@ -66,6 +66,7 @@ class Holdings {
 
  private:
   bool Gone() const;
+  static bool InUse(const std::string& cgroup);
 
   std::map<int, int> pids_;  // pid -> pidfd
   std::set<std::string> cgroups_;

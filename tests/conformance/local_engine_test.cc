@@ -262,6 +262,33 @@ TEST_F(LocalEngineTest, EgressReachesWhatIsAllowedAndOnlyThat) {
   EXPECT_FALSE(world_.AcceptedOnHost());
 }
 
+// Its control groups may be those of the environment before.
+TEST_F(LocalEngineTest, TheNextEnvironmentDoesNotPayForTheOneBefore) {
+  constexpr int kBytes = 24 << 20;
+  world_.WriteSource("big", std::string(kBytes, 'x'));
+  const int big = open((world_.source() + "/big").c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(fsync(big), 0);
+  ASSERT_EQ(posix_fadvise(big, 0, 0, POSIX_FADV_DONTNEED), 0);
+  close(big);
+  ProcessSpec process;
+  process.workdir = world_.source();
+  process.argv = {"sh", "-c", "cat big | wc -c"};
+  EXPECT_EQ(world_.RunJob("n", process).exit_code, 0);
+
+  ProcessSpec small;
+  small.argv = {"false"};
+  const ScopeSpec next = {world_.scope(), "test", "tester", world_.folder() + "/logs", world_.source(), 6};
+  for (int i = 0; i < 3; ++i) {  // One of them has the place of the first.
+    ASSERT_TRUE(world_.engine().Destroy(world_.scope()).ok());
+    world_.Await("", Kind::kScopeReleased);
+    ASSERT_TRUE(world_.engine().CreateScope(next).ok());
+    world_.Await("", Kind::kScopeReady);
+    const EngineEvent end = world_.RunJob("n", small);
+    EXPECT_EQ(end.cause.code, CauseCode::kJobFailed) << FormatCause(end.cause);
+    EXPECT_LT(end.usage.peak_memory_bytes, kBytes / 2);
+  }
+}
+
 TEST_F(LocalEngineTest, NothingIsLeftAfterDestroy) {
   ProcessSpec process;
   process.argv = {Workload(), "hide", "ignore-term", "tcp", "8080"};

@@ -54,6 +54,29 @@ bool MakeGroup(const std::string& folder) {
   return mkdir(folder.c_str(), 0755) == 0 || errno == EEXIST;
 }
 
+// Pages of files that the processes before have read stay charged to the group. A little is not worth a new directory.
+constexpr int64_t kMostInherited = 4 << 20;
+
+absl::Status CheckEmpty(const std::string& folder) {
+  MAYFLY_ASSIGN_OR_RETURN(const std::string procs, ReadSmallFile(AT_FDCWD, folder + "/cgroup.procs"));
+  return procs.empty() ? absl::OkStatus() : absl::UnavailableError(absl::StrCat(folder, " is still busy"));
+}
+
+// Makes a slot's folder, or takes the one of the scope before.
+absl::Status MakeOrReuse(const std::string& folder, const std::string& controller) {
+  if (mkdir(folder.c_str(), 0755) == 0) return absl::OkStatus();
+  if (errno != EEXIST) return ErrnoStatus(errno, folder);
+  if (const absl::Status empty = CheckEmpty(folder); !empty.ok()) return absl::DataLossError(empty.message());
+  if (controller != "memory") return absl::OkStatus();
+  const auto usage = ReadSmallFile(AT_FDCWD, folder + "/memory.usage_in_bytes");
+  int64_t bytes = 0;
+  if (usage.ok() && absl::SimpleAtoi(absl::StripSuffix(*usage, "\n"), &bytes) && bytes <= kMostInherited) {
+    return absl::OkStatus();
+  }
+  if (rmdir(folder.c_str()) != 0 || mkdir(folder.c_str(), 0755) != 0) return ErrnoStatus(errno, folder);
+  return absl::OkStatus();
+}
+
 UniqueFd OpenIn(const std::string& folder, const char* file, int flags) {
   return UniqueFd(open(absl::StrCat(folder, "/", file).c_str(), flags | O_CLOEXEC));
 }
@@ -197,7 +220,7 @@ absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::str
         for (const auto& [name, unused] : host.folders) all.push_back("+" + name);
         MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, above + "/cgroup.subtree_control", absl::StrJoin(all, " ")));
       }
-      if (!MakeGroup(folder)) return ErrnoStatus(errno, folder);
+      MAYFLY_RETURN_IF_ERROR(MakeOrReuse(folder, controller));
       cgroup.procs.push_back(OpenIn(folder, "cgroup.procs", O_WRONLY));
       if (!cgroup.procs.back().valid()) return ErrnoStatus(errno, folder + "/cgroup.procs");
     }
@@ -217,6 +240,20 @@ absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::str
     }
   }
   return cgroup;
+}
+
+bool KeepsCgroups(const CgroupHost& host) {
+  return host.mode == CgroupHost::Mode::kV1;
+}
+
+absl::StatusOr<int> CountEmptyCgroups(const CgroupHost& host, const std::string& group, int slots) {
+  std::set<std::string> parents;
+  for (const auto& [controller, base] : host.folders) parents.insert(absl::StrCat(base, "/", group));
+  // A process enters and leaves all hierarchies together, so that one of them tells for all.
+  for (int slot = 0; slot < slots && !parents.empty(); ++slot) {
+    MAYFLY_RETURN_IF_ERROR(CheckEmpty(absl::StrCat(*parents.begin(), "/s", slot)));
+  }
+  return static_cast<int>(parents.size()) * (slots + 1);
 }
 
 absl::StatusOr<int> RemoveCgroups(const CgroupHost& host, const std::string& group) {

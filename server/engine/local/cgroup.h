@@ -46,8 +46,16 @@ struct SlotCgroup {
   int64_t RefusedForks() const;  // Since Reset.
 };
 
-// Makes the groups of one slot. `group` is unique on this installation.
+// Makes the groups of one slot, or takes those that are there already: then they must be empty (DATA_LOSS otherwise),
+// and one that still pays for much memory of those before is made anew. `group` is unique on this installation.
 absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::string& group, int slot);
+
+// Whether groups are worth keeping for the next scope: making and removing directories of v1 takes milliseconds, and
+// their counters can be set back.
+bool KeepsCgroups(const CgroupHost& host);
+
+// For groups that are kept: how many there are. UNAVAILABLE names one that has a process.
+absl::StatusOr<int> CountEmptyCgroups(const CgroupHost& host, const std::string& group, int slots);
 
 // Removes all of `group`'s folders, which must have no process left. The number of groups removed; UNAVAILABLE names
 // one that is still busy.

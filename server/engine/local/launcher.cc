@@ -202,7 +202,17 @@ class Launcher {
         return ScheduleRefill();
       }
     }
-    MakeShell(request.scope, std::max(slots, options_.slots));
+    // Networks that wait to be used again are up in a tenth of the time that new ones take.
+    const auto idle = std::find_if(idle_plots_.begin(), idle_plots_.end(),
+                                   [&](const Shell* shell) { return Fits(*shell, request, slots); });
+    if (idle != idle_plots_.end()) {
+      Shell* const shell = *idle;
+      idle_plots_.erase(idle);
+      shell->scope = request.scope;
+      Warm(shell);
+    } else {
+      MakeShell(request.scope, std::max(slots, options_.slots));
+    }
     ScheduleRefill();
   }
 
@@ -306,21 +316,37 @@ class Launcher {
   void FinishForeign(const ScopeDescriptor& descriptor, absl::Duration began, int inits) {
     Receipt receipt;
     receipt.processes = receipt.mounts = receipt.networks = inits;
-    CleanUp(descriptor.scope, descriptor.cgroup, &receipt);
+    RemoveGroups(descriptor.cgroup, &receipt);
+    RemoveFolder(descriptor.scope, &receipt);
     receipt.took = reactor_.Now() - began;
     host_ids_.erase(descriptor.host_id);
     SendReceipt(descriptor.scope, receipt);
   }
 
-  void CleanUp(const std::string& scope, const std::string& group, Receipt* receipt) {
-    if (!group.empty()) {
-      const auto removed = RemoveCgroups(cgroups_, group);
-      if (removed.ok()) {
-        receipt->cgroups = *removed;
-      } else {
-        receipt->blockers.push_back(std::string(removed.status().message()));
+  void RemoveGroups(const std::string& group, Receipt* receipt) {
+    if (group.empty()) return;
+    const auto removed = RemoveCgroups(cgroups_, group);
+    if (removed.ok()) {
+      receipt->cgroups = *removed;
+    } else {
+      receipt->blockers.push_back(std::string(removed.status().message()));
+    }
+  }
+
+  // Kept with the networks where that pays; a group that is not empty is no place for the next scope.
+  void ReleaseGroups(Shell* shell, Receipt* receipt) {
+    if (shell->group.empty()) return;
+    if (KeepsCgroups(cgroups_)) {
+      if (const auto empty = CountEmptyCgroups(cgroups_, shell->group, shell->plot.slots); empty.ok()) {
+        receipt->cgroups = *empty;
+        return;
       }
     }
+    RemoveGroups(shell->group, receipt);
+    shell->group.clear();
+  }
+
+  void RemoveFolder(const std::string& scope, Receipt* receipt) {
     const absl::Status folder = RemoveTree(AT_FDCWD, ScopeFolder(options_.state_dir, scope));
     if (!folder.ok()) receipt->blockers.push_back(std::string(folder.message()));
   }
@@ -394,7 +420,9 @@ class Launcher {
   void Warm(Shell* shell) {
     shell->state = Shell::State::kWarming;
     shell->born = shell->warm = false;
-    shell->group = cgroups_.folders.empty() ? "" : absl::StrCat("e", getpid(), "-", ++groups_made_);
+    if (shell->group.empty() && !cgroups_.folders.empty()) {
+      shell->group = absl::StrCat("e", getpid(), "-", ++groups_made_);
+    }
     auto child = StartShell(shell->plot, shell->group, ShellParts{&cgroups_, &plan_, &filter_});
     if (!child.ok()) return Discard(shell, child.status());
     shell->channel = std::make_unique<Channel>(
@@ -460,24 +488,33 @@ class Launcher {
     receipt.networks = shell->plot.slots + 1;
     receipt.mounts = shell->plot.slots + 1;
     const std::string scope = shell->scope;
-    CleanUp(scope, shell->group, &receipt);
+    ReleaseGroups(shell, &receipt);
+    RemoveFolder(scope, &receipt);
     receipt.took = reactor_.Now() - shell->release_began;
     SendReceipt(scope, receipt);
     shell->scope.clear();
     shell->release_wanted = false;
-    // A plot that exists is worth keeping up to the limit; new ones are made up to the target only.
-    if (closing_ || static_cast<int>(PoolSize()) >= options_.pool_limit) return Drop(shell);
+    // Beyond what is kept warm, because a few that come and go at the same time would otherwise be made and dropped in
+    // turn.
+    if (closing_ || PoolSize() >= 2 * options_.pool_limit) {
+      if (!shell->group.empty()) RemoveCgroups(cgroups_, shell->group).IgnoreError();
+      return Drop(shell);
+    }
     idle_plots_.push_back(shell);
     shell->state = Shell::State::kDead;
     ScheduleRefill();
   }
 
-  // A shell that did not come to life. Whoever waits for it is told.
+  // A shell that did not come to life. Whoever waits for it is told, unless what was used before is to blame: then
+  // something new may do.
   void Discard(Shell* shell, const absl::Status& status) {
     last_error_ = std::string(status.message());
     const std::string scope = shell->scope;
+    const bool used = shell->plot.used;
     if (!shell->group.empty()) RemoveCgroups(cgroups_, shell->group).IgnoreError();
     Drop(shell);
+    const auto request = requests_.find(scope);
+    if (used && request != requests_.end()) return MakeShell(scope, std::max(request->second.slots, options_.slots));
     Fail(scope);
   }
 
@@ -507,12 +544,13 @@ class Launcher {
     return std::count_if(shells_.begin(), shells_.end(), [](const auto& s) { return s->state == Shell::State::kWarm; });
   }
   // Warm, or on the way and not promised to anybody.
-  size_t PoolSize() const {
-    return idle_plots_.size() + std::count_if(shells_.begin(), shells_.end(), [](const auto& s) {
-             return s->scope.empty() && (s->state == Shell::State::kWarm || s->state == Shell::State::kNetworks ||
-                                         s->state == Shell::State::kWarming);
-           });
+  int ShellCount() const {
+    return static_cast<int>(std::count_if(shells_.begin(), shells_.end(), [](const auto& s) {
+      return s->scope.empty() && (s->state == Shell::State::kWarm || s->state == Shell::State::kNetworks ||
+                                  s->state == Shell::State::kWarming);
+    }));
   }
+  int PoolSize() const { return ShellCount() + static_cast<int>(idle_plots_.size()); }
 
   // Work for the pool competes with the environment that was just taken, so it waits until requests pause, unless the
   // next request would find nothing.
@@ -527,12 +565,12 @@ class Launcher {
   }
 
   void Refill() {
-    while (!idle_plots_.empty()) {
+    while (!idle_plots_.empty() && ShellCount() < target_) {
       Shell* const shell = idle_plots_.front();
       idle_plots_.pop_front();
       Warm(shell);
     }
-    while (!closing_ && static_cast<int>(PoolSize()) < target_ && last_error_.empty()) MakeShell("", options_.slots);
+    while (!closing_ && PoolSize() < target_ && last_error_.empty()) MakeShell("", options_.slots);
   }
 
   const LauncherOptions options_;

@@ -200,7 +200,10 @@ void Orchestrator::OnRefused(const Effect& effect, const absl::Status& status) {
           [this] { Destroy(); });
     return;
   }
-  const bool again = status.code() == absl::StatusCode::kUnavailable;
+  // A process that an engine in trouble could not stop is still there.
+  const bool stopped =
+      status.code() == absl::StatusCode::kNotFound || status.code() == absl::StatusCode::kFailedPrecondition;
+  const bool again = status.code() == absl::StatusCode::kUnavailable || (effect.verb == Verb::kStop && !stopped);
   if (effect.verb == Verb::kCreateScope) {
     if (phase_ != Phase::kScope) return;
     if (!again) {
@@ -217,8 +220,12 @@ void Orchestrator::OnRefused(const Effect& effect, const absl::Status& status) {
   if (node == nullptr || node->attempt != effect.attempt || !node->live()) return;
   if (again) {
     Guard(kRetry, &node->backoff_timer, [this, effect, stage = node->stage] {
-      const Node* now = Find(effect.node);
+      Node* now = Find(effect.node);
       if (now == nullptr || now->attempt != effect.attempt) return;
+      if (effect.verb == Verb::kStart && now->stage == stage && !NeedsMet(*now)) {
+        WaitAgain(*now);
+        return;
+      }
       if (now->stage == stage || effect.verb == Verb::kExpose) effects_.push_back(effect);
     });
     return;

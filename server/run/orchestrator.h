@@ -139,6 +139,7 @@ class Orchestrator {
   void Fail(Node& node, Cause cause, absl::Duration when);
   bool RestartLater(Node& node, const Cause& cause);
   void Again(Node& node, absl::string_view reason);
+  void WaitAgain(Node& node);
   void Reset(Node& node);
   void EndAttempt(Node& node);
   Event& SetState(Node& node, NodeState state, absl::Duration when);

@@ -312,6 +312,15 @@ void Orchestrator::Again(Node& node, absl::string_view reason) {
   if (!reason.empty()) event.attributes["reason"] = std::string(reason);
 }
 
+// Its Start was not taken by the engine, and what it needs is gone meanwhile.
+void Orchestrator::WaitAgain(Node& node) {
+  Cancel(&node.timer);
+  node.stage = Stage::kPrepared;
+  node.has_slot = false;
+  if (node.is_test()) --node.tries;
+  SetState(node, NodeState::kWaiting, host_.loop->Monotonic());
+}
+
 // A new beginning, because the plan changed or somebody asked.
 void Orchestrator::Reset(Node& node) {
   node.restarts = node.tries = 0;
@@ -358,7 +367,8 @@ void Orchestrator::StopWanted() {
     for (auto* nodes : {&nodes_, &leaving_}) {
       for (const auto& other : *nodes) other->stop_after.erase(node);
     }
-    journal_.Remove("node", node->plan.name);
+    // Its resource stays recorded until the environment is gone: an attempt's number must not be used again, not even
+    // by a later server.
     by_name_.erase(node->plan.name);
     it = leaving_.erase(it);
   }

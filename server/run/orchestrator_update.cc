@@ -149,6 +149,9 @@ void Orchestrator::Adopt(Adoption adoption) {
   for (const auto& [name, past] : adoption.past.nodes) {
     if (Find(name) == nullptr) former_attempts_[name] = past.attempt;
   }
+  for (const auto& [name, resource] : resources) {
+    if (Find(name) == nullptr) former_attempts_[name] = std::max(former_attempts_[name], resource->attempt);
+  }
   for (auto& node : nodes_) {
     const std::string& name = node->plan.name;
     const auto past = adoption.past.nodes.find(name);
@@ -167,7 +170,7 @@ void Orchestrator::Adopt(Adoption adoption) {
     node->state = there->running ? NodeState::kReady : NodeState::kWaiting;
     node->stop_wanted = true;
     node->stop_grace = StopPolicy().grace;
-    former_attempts_[name] = node->attempt;
+    former_attempts_[name] = std::max(former_attempts_[name], node->attempt);
     by_name_[name] = node.get();
     leaving_.push_back(std::move(node));
   }
@@ -199,7 +202,8 @@ void Orchestrator::Adopt(Node& node, const NodePast* past, const ResourceRecord*
                          const FoundScope::Node* found) {
   const absl::Duration now = host_.loop->Monotonic();
   node.stop_grace = node.plan.process.stop.grace;
-  if (past != nullptr) {
+  // The intent of an attempt may be newer than its first event; then what the events tell is of a former one.
+  if (past != nullptr && (resource == nullptr || resource->attempt <= past->attempt)) {
     node.state = past->state;
     node.attempt = std::max(past->attempt, 1);
     node.tries = past->tries;
@@ -216,7 +220,6 @@ void Orchestrator::Adopt(Node& node, const NodePast* past, const ResourceRecord*
   if (resource != nullptr) {
     node.started_digest = resource->digest;
     node.intended = resource->attempt;
-    // The intent of an attempt may be newer than its first event.
     node.attempt = std::max(node.attempt, resource->attempt);
   }
   if (found != nullptr && found->attempt == node.attempt) {
@@ -240,6 +243,12 @@ void Orchestrator::Adopt(Node& node, const NodePast* past, const ResourceRecord*
     node.stop_wanted = node.replace = true;
     return;
   }
+  if (undecided && !node.live() && plan_known_ && node.plan.digest != node.started_digest && !node.is_test()) {
+    // It was stopped to be replaced, and has ended meanwhile.
+    node.stage = Stage::kEnded;
+    Reset(node);
+    return;
+  }
   if (node.state == NodeState::kFailed && node.live()) node.stop_wanted = true;
   if (node.state == NodeState::kWaiting && node.stage == Stage::kRunning) {
     // Launched, and the former server died before it could say so: impossible while intents come first.
@@ -258,6 +267,10 @@ void Orchestrator::Adopt(Node& node, const NodePast* past, const ResourceRecord*
   }
   if (!undecided) return;
   if (node.stage == Stage::kPrepared || node.stage == Stage::kAbsent) {
+    if (node.state == NodeState::kStarting && node.stage == Stage::kPrepared && !NeedsMet(node)) {
+      WaitAgain(node);
+      return;
+    }
     if (node.state == NodeState::kStarting && node.stage == Stage::kPrepared) {
       // The intent to launch is durable, the launch did not happen: it happens now.
       node.stage = Stage::kStarting;

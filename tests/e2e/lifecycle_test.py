@@ -11,6 +11,7 @@ import unittest
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import oracle  # noqa: E402
 import plain  # noqa: E402
 from world import BIN, World, require  # noqa: E402
 
@@ -146,6 +147,38 @@ class Lifecycle:
         self.assertEqual(self.state("pair"), "ACTIVE")
         down = self.mayfly("down", "--name", "pair")
         self.assertEqual(down.code, 0, down)
+        self.assertEqual(self.world.left_beside_server(), "")
+
+    def launcher(self):
+        """The server's only child."""
+        server = self.world.server_pid()
+        return next((pid for pid, (parent, *_) in oracle.process_table().items() if parent == server), None)
+
+    def test_a_killed_launcher_is_started_again_and_environments_go_on(self):
+        self.up()
+        before = self.launcher()
+        os.kill(before, signal.SIGKILL)
+        self.assertEqual(urllib.request.urlopen(self.url(), timeout=5).status, 200)
+        inside = self.mayfly("exec", "--name", "pair", "front", "--", "./workload", "say", "inside", "exit", "0")
+        self.assertEqual((inside.code, inside.out), (0, "inside\n"), inside)
+        again = self.mayfly("up", "-f", self.slow(0), "--name", "second")
+        self.assertEqual(again.code, 0, again)
+        self.assertNotIn(self.launcher(), (before, None))
+        for name in ("pair", "second"):
+            down = self.mayfly("down", "--name", name)
+            self.assertEqual(down.code, 0, down)
+        self.assertEqual(self.world.left_beside_server(), "")
+
+    def test_what_a_killed_launcher_was_asked_for_is_done_by_the_next(self):
+        self.up()
+        client = self.world.start(BIN / "mayfly", "up", "-f", self.slow(0), "--name", "second")
+        wait_for(lambda: self.state("second"))
+        os.kill(self.launcher(), signal.SIGKILL)
+        down = self.mayfly("down", "--name", "pair")
+        self.assertEqual(down.code, 0, down)
+        out, err = client.communicate(timeout=60)
+        self.assertEqual(client.returncode, 0, out + err)
+        self.assertEqual(self.mayfly("down", "--name", "second").code, 0)
         self.assertEqual(self.world.left_beside_server(), "")
 
     def test_a_host_without_user_namespaces_is_10(self):

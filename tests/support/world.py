@@ -141,7 +141,8 @@ class World:
         end = time.monotonic() + wait
         while True:
             reap_orphans()
-            found = [line for line in oracle.leaks(self.before, lineage=os.getpid(), kinds={"process"}) if "mayflyd" not in line]
+            found = [line for line in oracle.leaks(self.before, lineage=os.getpid(), kinds={"process"})
+                     if "mayflyd" not in line and "mayfly-launcher" not in line]
             if not found or time.monotonic() > end:
                 return "\n".join(found)
             time.sleep(0.05)

@@ -13,10 +13,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "mayfly/base/status.h"
 
 namespace mayfly::local {
 namespace {
+
+constexpr char kLeaf[] = "/mayflyd";
 
 struct Hierarchy {
   std::string mount;
@@ -82,7 +85,11 @@ UniqueFd OpenIn(const std::string& folder, const char* file, int flags) {
 }
 
 void UseV2(const Hierarchy& hierarchy, const std::string& name, pid_t parent, CgroupHost& host) {
-  const std::string own = absl::StrCat(hierarchy.mount, OwnPath(""));
+  std::string own = absl::StrCat(hierarchy.mount, OwnPath(""));
+  // A launcher that is started anew by its server is born in the leaf that both stepped aside into.
+  if (absl::EndsWith(own, kLeaf) && access(absl::StrCat(absl::StripSuffix(own, kLeaf), "/", name).c_str(), F_OK) == 0) {
+    own = std::string(absl::StripSuffix(own, kLeaf));
+  }
   const auto available = ReadSmallFile(AT_FDCWD, own + "/cgroup.controllers");
   if (!available.ok()) return;
   const std::set<std::string> controllers = absl::StrSplit(absl::StripSuffix(*available, "\n"), ' ');
@@ -95,7 +102,7 @@ void UseV2(const Hierarchy& hierarchy, const std::string& name, pid_t parent, Cg
   const std::string enable = absl::StrJoin(wanted, " ");
   if (!WriteKernelFile(AT_FDCWD, own + "/cgroup.subtree_control", enable).ok()) {
     // A group with processes of its own cannot hand out controllers: step aside into a leaf.
-    const std::string leaf = own + "/mayflyd";
+    const std::string leaf = absl::StrCat(own, kLeaf);
     if (!MakeGroup(leaf)) return;
     for (const pid_t pid : {getpid(), parent}) {
       if (!WriteKernelFile(AT_FDCWD, leaf + "/cgroup.procs", absl::StrCat(pid)).ok()) return;

@@ -142,7 +142,11 @@ class Init : public NodeHost {
   // ---- Launcher. ----
   void OnLauncherFrame(Frame frame) {
     Assign assign;
-    if (frame.type != Assign::kType || frame.fds.size() != 1 || !Decode(frame.body, assign)) return;
+    if (frame.type != Assign::kType || !Decode(frame.body, assign)) return;
+    if (frame.fds.size() != 1u + assign.has_logs + !assign.source_root.empty()) return;
+    if (assign.has_logs) log_folder_ = std::move(frame.fds[1]);
+    if (!assign.source_root.empty()) source_ = std::move(frame.fds.back());
+    source_root_ = assign.source_root;
     scope_ = assign.scope;
     environment_ = assign.environment;
     if (sethostname(environment_.c_str(), environment_.size()) != 0) errno = 0;
@@ -168,11 +172,10 @@ class Init : public NodeHost {
   void OnServerFrame(Frame frame) {
     switch (frame.type) {
       case Hello::kType:
-        if (!frame.fds.empty()) log_folder_ = std::move(frame.fds[0]);
         return SendSnapshot();
       case PrepareRequest::kType: {
         PrepareRequest request;
-        if (Decode(frame.body, request)) Prepare(std::move(request), std::move(frame.fds));
+        if (Decode(frame.body, request)) Prepare(std::move(request));
         return;
       }
       case StartRequest::kType: {
@@ -291,7 +294,7 @@ class Init : public NodeHost {
     return it == nodes_.end() ? nullptr : it->second.get();
   }
 
-  void Prepare(PrepareRequest request, std::vector<UniqueFd> fds) {
+  void Prepare(PrepareRequest request) {
     Node* node = Find(request.node);
     if (node == nullptr) {
       Slot* free = nullptr;
@@ -307,7 +310,7 @@ class Init : public NodeHost {
     }
     int source = -1;
     if (!request.process.source_root.empty()) {
-      const auto number = SourceNumber(request.process.source_root, fds.empty() ? -1 : fds[0].get());
+      const auto number = SourceNumber(request.process.source_root);
       if (!number.ok()) {
         Cause cause;
         cause.code = CauseCode::kStartFailed;
@@ -347,10 +350,11 @@ class Init : public NodeHost {
     Emit(event, UniqueFd());
   }
 
-  absl::StatusOr<int> SourceNumber(const std::string& path, int detached_mount) {
+  absl::StatusOr<int> SourceNumber(const std::string& path) {
     if (const auto it = sources_.find(path); it != sources_.end()) return it->second;
     const int number = static_cast<int>(sources_.size());
-    MAYFLY_RETURN_IF_ERROR(AttachSource(number, path, detached_mount));
+    MAYFLY_RETURN_IF_ERROR(AttachSource(number, path, path == source_root_ ? source_.get() : -1));
+    if (path == source_root_) source_.Reset();
     sources_[path] = number;
     return number;
   }
@@ -447,6 +451,8 @@ class Init : public NodeHost {
   Reactor reactor_;
   std::unique_ptr<Channel> launcher_, server_;
   UniqueFd children_, listener_, log_folder_;
+  UniqueFd source_;  // A mount of source_root_, until a node asks for it.
+  std::string source_root_;
   std::vector<Slot> slots_;
   size_t waiting_for_shims_ = 0;
   std::string scope_, environment_;

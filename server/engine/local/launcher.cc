@@ -2,12 +2,16 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +42,12 @@ namespace {
 
 constexpr uint32_t kFirstHostId = 2000000000;
 constexpr absl::Duration kQuiet = absl::Milliseconds(100);
+// A control group cannot be waited for on every kind of host.
+constexpr absl::Duration kBusyDelay = absl::Milliseconds(2), kBusyDelayLimit = absl::Seconds(1);
+constexpr absl::Duration kEndLimit = absl::Seconds(5);
+// Network sets made at the same time. Each takes the kernel's one lock of all links two hundred times: more of them
+// only wait for each other, and the first is ready as late as the last.
+constexpr int kMakers = 2;
 
 // Whether the local user list or a range of somebody's subordinate ids holds it. Read by hand: the library's way loads
 // libraries named in the host's configuration, which a static program cannot.
@@ -87,6 +97,7 @@ class Launcher {
     prctl(PR_SET_NAME, "mayfly-launcher", 0, 0, 0);
     setsid();
     for (const int sig : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) signal(sig, SIG_IGN);
+    umask(022);  // A server that starts it anew has a narrower one, which its environments must not get.
     root_ = geteuid() == 0;
     if (root_ && setgroups(0, nullptr) != 0) errno = 0;
     rlimit files{};
@@ -100,6 +111,7 @@ class Launcher {
     std::vector<std::string> hidden = options_.hidden;
     hidden.push_back(options_.state_dir);
     plan_ = PlanRoot(hidden);
+    AwaitPredecessor();
     SweepLeftovers();
     Refill();
     reactor_.Run();
@@ -107,6 +119,14 @@ class Launcher {
   }
 
  private:
+  // Until no earlier launcher of this folder can take a scope or make a control group any more: what was found before
+  // that would not be all there is. Not answering Describe meanwhile keeps the server from looking, too.
+  void AwaitPredecessor() {
+    lock_ = UniqueFd(open((options_.state_dir + "/scopes/.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    while (lock_.valid() && flock(lock_.get(), LOCK_EX) != 0 && errno == EINTR) {
+    }
+  }
+
   // Groups and ids of scopes that live stay; everything else of this installation is from a launcher that was killed.
   void SweepLeftovers() {
     const auto scopes = ListScopes(options_.state_dir);
@@ -119,8 +139,29 @@ class Launcher {
       host_ids_.insert(descriptor->host_id);
     }
     for (const std::string& group : ListCgroups(cgroups_)) {
-      if (live.count(group) == 0) RemoveCgroups(cgroups_, group).IgnoreError();
+      if (live.count(group) == 0) RemoveGroup(group);
     }
+  }
+
+  // Its last process may still be ending.
+  void RemoveGroup(const std::string& group) {
+    if (group.empty() || RemoveCgroups(cgroups_, group).ok()) return;
+    busy_groups_.insert(group);
+    if (busy_timer_ != 0) return;
+    busy_delay_ = kBusyDelay;
+    RetryBusyGroups();
+  }
+
+  void RetryBusyGroups() {
+    busy_timer_ = reactor_.AddTimer(busy_delay_, [this] {
+      busy_timer_ = 0;
+      for (auto it = busy_groups_.begin(); it != busy_groups_.end();) {
+        it = RemoveCgroups(cgroups_, *it).ok() ? busy_groups_.erase(it) : std::next(it);
+      }
+      busy_delay_ = std::min(busy_delay_ * 2, closing_ ? kBusyDelay : kBusyDelayLimit);
+      if (!busy_groups_.empty()) RetryBusyGroups();
+      EndWhenDone();
+    });
   }
 
   // ---- Requests. ----
@@ -151,30 +192,26 @@ class Launcher {
   void OnServerGone() {
     closing_ = true;
     server_.reset();
+    for (const pid_t helper : helpers_) kill(helper, SIGKILL);
+    // Helpers hold the lock, too: the next launcher begins when the last of them is gone.
+    lock_.Reset();
     for (const auto& shell : shells_) {
-      if (shell->state == Shell::State::kTaken) continue;
+      if (shell->state == Shell::State::kDead && shell->scope.empty()) RemoveGroup(shell->group);
+      if (shell->state == Shell::State::kTaken || shell->state == Shell::State::kDead) continue;
       if (shell->pidfd.valid()) SignalPidfd(shell->pidfd.get(), SIGKILL).IgnoreError();
-      if (shell->state != Shell::State::kEnding) shell->channel.reset();
+      // An init that is not known yet ends by itself; that nobody holds the other end any more is seen here.
+      if (!shell->born && shell->channel != nullptr) shutdown(shell->channel->fd(), SHUT_WR);
     }
     EndWhenDone();
     // Whatever hangs must not keep the launcher of a server that is gone.
-    reactor_.AddTimer(absl::Seconds(5), [] { _exit(1); });
+    reactor_.AddTimer(kEndLimit, [] { _exit(1); });
   }
 
   // Ends the launcher when only scopes that outlive it are left.
   void EndWhenDone() {
-    for (;;) {
-      const pid_t pid = waitpid(-1, nullptr, WNOHANG);
-      if (pid == 0) break;  // Taken inits, or one that is just ending.
-      if (pid < 0) break;
-    }
-    std::set<std::string> groups;
+    if (!closing_ || !busy_groups_.empty()) return;
     for (const auto& shell : shells_) {
-      if (shell->state == Shell::State::kTaken) continue;
-      if (!shell->group.empty() && !RemoveCgroups(cgroups_, shell->group).ok()) {
-        reactor_.AddTimer(absl::Milliseconds(2), [this] { EndWhenDone(); });
-        return;
-      }
+      if (shell->state != Shell::State::kTaken && shell->state != Shell::State::kDead) return;
     }
     RemoveInstallation(cgroups_);
     _exit(0);
@@ -183,8 +220,9 @@ class Launcher {
   void Take(TakeRequest request) {
     const absl::Duration now = reactor_.Now();
     last_take_ = now;
+    if (requests_.count(request.scope) > 0) return Reply(request.scope, "the scope exists");
     for (const auto& shell : shells_) {
-      if (shell->scope == request.scope) return Reply(request.scope, "the scope exists", nullptr);
+      if (shell->scope == request.scope) return Reply(request.scope, "the scope exists");
     }
     const int slots = std::max(request.slots, 1);
     for (const auto& shell : shells_) {
@@ -211,22 +249,45 @@ class Launcher {
       shell->scope = request.scope;
       Warm(shell);
     } else {
-      MakeShell(request.scope, std::max(slots, options_.slots));
+      unmade_.push_back(request.scope);
+      MakeForRequests();
     }
     ScheduleRefill();
+  }
+
+  int MakersAtWork() const {
+    return static_cast<int>(std::count_if(shells_.begin(), shells_.end(),
+                                          [](const auto& shell) { return shell->state == Shell::State::kNetworks; }));
+  }
+
+  // In order of arrival, as long as the kernel gains by doing more at once.
+  void MakeForRequests() {
+    while (!closing_ && !unmade_.empty() && MakersAtWork() < kMakers) {
+      const std::string scope = unmade_.front();
+      unmade_.pop_front();
+      const auto it = requests_.find(scope);
+      if (it != requests_.end()) MakeShell(scope, std::max(it->second.slots, options_.slots));
+    }
+  }
+
+  // The first for which nothing is being made yet and which `shell` fits; empty: none.
+  std::string TakeWaiting(const Shell& shell) {
+    const auto it = std::find_if(unmade_.begin(), unmade_.end(), [&](const std::string& scope) {
+      const TakeRequest& request = requests_.at(scope);
+      return Fits(shell, request, std::max(request.slots, 1));
+    });
+    if (it == unmade_.end()) return "";
+    const std::string scope = *it;
+    unmade_.erase(it);
+    return scope;
   }
 
   static bool Fits(const Shell& shell, const TakeRequest& request, int slots) {
     return shell.plot.slots >= slots && (shell.plot.owner.empty() || shell.plot.owner == request.owner);
   }
 
-  void Reply(const std::string& scope, const std::string& error, const Shell* shell, bool warm = false,
-             UniqueFd source = UniqueFd()) {
-    if (server_ == nullptr) return;
-    TakeReply reply{scope, error, shell == nullptr || !root_ ? 0 : shell->plot.host_id, warm};
-    std::vector<UniqueFd> fds;
-    if (source.valid()) fds.push_back(std::move(source));
-    server_->Send(reply, std::move(fds));
+  void Reply(const std::string& scope, const std::string& error, bool warm = false) {
+    if (server_ != nullptr) server_->Send(TakeReply{scope, error, warm});
   }
 
   void GiveTo(Shell* shell, const TakeRequest& request, bool warm) {
@@ -249,20 +310,42 @@ class Launcher {
       MAYFLY_RETURN_IF_ERROR(WriteDescriptor(options_.state_dir, descriptor));
       const std::string folder = ScopeFolder(options_.state_dir, request.scope);
       MAYFLY_ASSIGN_OR_RETURN(UniqueFd listener, ListenControl(folder));
+      Assign assign{request.scope, request.environment, false, ""};
       std::vector<UniqueFd> fds;
       fds.push_back(std::move(listener));
-      shell->channel->Send(Assign{request.scope, request.environment}, std::move(fds));
+      if (!request.log_dir.empty()) {
+        MAYFLY_ASSIGN_OR_RETURN(fds.emplace_back(), LogFolder(request.log_dir, root_ ? shell->plot.host_id : 0));
+        assign.has_logs = true;
+      }
+      if (root_ && !request.source_root.empty()) {
+        // A failure shows again, with its cause, when the first node asks for the folder.
+        if (auto mount = SourceMount(request.source_root, shell->plot.host_id); mount.ok()) {
+          fds.push_back(*std::move(mount));
+          assign.source_root = request.source_root;
+        }
+      }
+      shell->channel->Send(assign, std::move(fds));
       return absl::OkStatus();
     }();
-    UniqueFd source;
-    if (status.ok() && root_ && !request.source_root.empty()) {
-      // A failure shows again, with its cause, when the first node asks for the folder.
-      if (auto mount = SourceMount(request.source_root, shell->plot.host_id); mount.ok()) source = *std::move(mount);
-    }
-    Reply(request.scope, status.ok() ? "" : std::string(status.message()), shell, warm, std::move(source));
+    Reply(request.scope, std::string(status.message()), warm);
+  }
+
+  // The init writes there, as whoever it is outside.
+  static absl::StatusOr<UniqueFd> LogFolder(const std::string& path, uint32_t host_id) {
+    MAYFLY_RETURN_IF_ERROR(MakeDirs(path, 0700));
+    UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.valid()) return ErrnoStatus(errno, path);
+    if (host_id != 0 && fchown(fd.get(), host_id, host_id) != 0) return ErrnoStatus(errno, path);
+    return fd;
   }
 
   void Release(const std::string& scope) {
+    if (std::find(unmade_.begin(), unmade_.end(), scope) != unmade_.end()) {
+      unmade_.erase(std::find(unmade_.begin(), unmade_.end(), scope));
+      requests_.erase(scope);
+      Reply(scope, "the scope was destroyed");
+      return SendReceipt(scope, Receipt{});
+    }
     requests_.erase(scope);
     for (const auto& shell : shells_) {
       if (shell->scope != scope) continue;
@@ -271,7 +354,7 @@ class Launcher {
         case Shell::State::kNetworks:
         case Shell::State::kWarming:
           shell->scope.clear();  // It goes to the pool instead.
-          Reply(scope, "the scope was destroyed", nullptr);
+          Reply(scope, "the scope was destroyed");
           return SendReceipt(scope, Receipt{});
         case Shell::State::kDead:
           return FinishRelease(shell.get());
@@ -330,6 +413,7 @@ class Launcher {
       receipt->cgroups = *removed;
     } else {
       receipt->blockers.push_back(std::string(removed.status().message()));
+      RemoveGroup(group);  // The descriptor, which names it, goes now.
     }
   }
 
@@ -393,6 +477,7 @@ class Launcher {
     if (!child.ok()) return GiveUp(shell.get(), child.status());
     Shell* const s = shell.get();
     shells_.push_back(std::move(shell));
+    helpers_.insert(child->pid);
     s->channel = std::make_unique<Channel>(
         &reactor_, std::move(child->channel), [this, s](Frame frame) { OnNetworkFrame(s, std::move(frame)); },
         [this, s] { OnNetworksDone(s); });
@@ -405,6 +490,8 @@ class Launcher {
 
   void OnNetworksDone(Shell* shell) {
     ReapChildren();
+    if (closing_) return Drop(shell);
+    reactor_.AddTimer(absl::ZeroDuration(), [this] { MakeForRequests(); });  // Whatever becomes of this one.
     if (shell->parts.size() != static_cast<size_t>(shell->plot.slots) + 2) {
       return Discard(shell, absl::UnavailableError(last_error_.empty() ? "making networks failed" : last_error_));
     }
@@ -423,8 +510,9 @@ class Launcher {
     if (shell->group.empty() && !cgroups_.folders.empty()) {
       shell->group = absl::StrCat("e", getpid(), "-", ++groups_made_);
     }
-    auto child = StartShell(shell->plot, shell->group, ShellParts{&cgroups_, &plan_, &filter_});
+    auto child = StartShell(shell->plot, shell->group, ShellParts{&cgroups_, &plan_, &filter_, lock_.get()});
     if (!child.ok()) return Discard(shell, child.status());
+    helpers_.insert(child->pid);
     shell->channel = std::make_unique<Channel>(
         &reactor_, std::move(child->channel), [this, shell](Frame frame) { OnInitFrame(shell, std::move(frame)); },
         [this, shell] { OnInitClosed(shell); });
@@ -438,6 +526,7 @@ class Launcher {
       shell->pidfd = std::move(frame.fds[0]);
       shell->born = true;
       reactor_.Add(shell->pidfd.get(), EPOLLIN, [this, shell](uint32_t) { OnInitEnded(shell); }).IgnoreError();
+      if (closing_) SignalPidfd(shell->pidfd.get(), SIGKILL).IgnoreError();
     } else if (frame.type == InitWarm::kType) {
       InitWarm warm;
       if (!Decode(frame.body, warm)) return;
@@ -447,13 +536,15 @@ class Launcher {
       }
       shell->warm = true;
     }
-    if (shell->state == Shell::State::kWarming && shell->born && shell->warm) OnWarm(shell);
+    if (!closing_ && shell->state == Shell::State::kWarming && shell->born && shell->warm) OnWarm(shell);
   }
 
   void OnWarm(Shell* shell) {
     ReapChildren();
     shell->state = Shell::State::kWarm;
     last_error_.clear();
+    ScheduleRefill();
+    if (shell->scope.empty()) shell->scope = TakeWaiting(*shell);
     const auto it = requests_.find(shell->scope);
     if (it == requests_.end()) return;
     const TakeRequest request = it->second;
@@ -497,7 +588,7 @@ class Launcher {
     // Beyond what is kept warm, because a few that come and go at the same time would otherwise be made and dropped in
     // turn.
     if (closing_ || PoolSize() >= 2 * options_.pool_limit) {
-      if (!shell->group.empty()) RemoveCgroups(cgroups_, shell->group).IgnoreError();
+      RemoveGroup(shell->group);
       return Drop(shell);
     }
     idle_plots_.push_back(shell);
@@ -511,10 +602,13 @@ class Launcher {
     last_error_ = std::string(status.message());
     const std::string scope = shell->scope;
     const bool used = shell->plot.used;
-    if (!shell->group.empty()) RemoveCgroups(cgroups_, shell->group).IgnoreError();
+    RemoveGroup(shell->group);
     Drop(shell);
     const auto request = requests_.find(scope);
-    if (used && request != requests_.end()) return MakeShell(scope, std::max(request->second.slots, options_.slots));
+    if (used && request != requests_.end()) {
+      unmade_.push_front(scope);
+      return MakeForRequests();
+    }
     Fail(scope);
   }
 
@@ -525,18 +619,18 @@ class Launcher {
   }
 
   void Fail(const std::string& scope) {
-    if (requests_.erase(scope) > 0) Reply(scope, last_error_, nullptr);
+    if (requests_.erase(scope) > 0) Reply(scope, last_error_);
   }
 
   void Drop(Shell* shell) {
     host_ids_.erase(shell->plot.host_id);
     if (shell->pidfd.valid()) reactor_.Remove(shell->pidfd.get());
     shells_.erase(std::find_if(shells_.begin(), shells_.end(), [shell](const auto& s) { return s.get() == shell; }));
+    EndWhenDone();
   }
 
   void ReapChildren() {
-    while (waitpid(-1, nullptr, WNOHANG) > 0) {
-    }
+    for (pid_t pid = 0; (pid = waitpid(-1, nullptr, WNOHANG)) > 0;) helpers_.erase(pid);
   }
 
   // ---- The pool. ----
@@ -565,12 +659,15 @@ class Launcher {
   }
 
   void Refill() {
+    if (closing_) return;
     while (!idle_plots_.empty() && ShellCount() < target_) {
       Shell* const shell = idle_plots_.front();
       idle_plots_.pop_front();
       Warm(shell);
     }
-    while (!closing_ && PoolSize() < target_ && last_error_.empty()) MakeShell("", options_.slots);
+    // New networks keep the whole kernel busy: what somebody waits for comes first, and the pool's come one by one.
+    const bool busy = !requests_.empty() || MakersAtWork() > 0;
+    if (!busy && PoolSize() < target_ && last_error_.empty()) MakeShell("", options_.slots);
   }
 
   const LauncherOptions options_;
@@ -583,9 +680,15 @@ class Launcher {
   std::vector<sock_filter> filter_;
   std::vector<std::unique_ptr<Shell>> shells_;
   std::deque<Shell*> idle_plots_;
-  std::map<std::string, TakeRequest> requests_;  // Waiting for the shell that is reserved for them.
+  std::map<std::string, TakeRequest> requests_;  // Waiting for the shell that is made for them.
+  std::deque<std::string> unmade_;               // Those of them for which none is being made yet.
   std::map<std::string, UniqueFd> foreign_;
   std::set<uint32_t> host_ids_;
+  UniqueFd lock_;            // Of the folder: one launcher at a time.
+  std::set<pid_t> helpers_;  // Short-lived children that are not reaped yet.
+  std::set<std::string> busy_groups_;
+  absl::Duration busy_delay_;
+  Reactor::TimerId busy_timer_ = 0;
   int target_;
   uint64_t groups_made_ = 0;
   absl::Duration last_take_ = -absl::InfiniteDuration();
@@ -601,14 +704,26 @@ absl::StatusOr<int> ThreadCount() {
 }
 
 // Beside the running program, if there is one.
-std::string LauncherProgram() {
+UniqueFd OpenLauncherProgram() {
   char self[4096];
   const ssize_t n = readlink("/proc/self/exe", self, sizeof(self));
-  if (n <= 0) return "";
+  if (n <= 0) return UniqueFd();
   const std::string path(self, n);
   const std::string program = path.substr(0, path.rfind('/')) + "/mayfly-launcher";
-  return access(program.c_str(), X_OK) == 0 ? program : "";
+  return access(program.c_str(), X_OK) == 0 ? UniqueFd(open(program.c_str(), O_PATH | O_CLOEXEC)) : UniqueFd();
 }
+
+// To be run by whoever has `program` open.
+struct Command {
+  Command(const LauncherOptions& options, int program, int channel)
+      : path(absl::StrCat("/proc/self/fd/", program)), arguments(LauncherArguments(options, channel)) {
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+  }
+  std::string path;
+  std::vector<std::string> arguments;
+  std::vector<char*> argv;
+};
 
 }  // namespace
 
@@ -645,25 +760,63 @@ absl::StatusOr<LauncherHandle> ForkLauncher(const LauncherOptions& options) {
   if (threads != 1) return absl::FailedPreconditionError("the launcher must be forked before any thread is started");
   MAYFLY_RETURN_IF_ERROR(MakeDirs(options.state_dir + "/scopes", 0700));
   MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
-  LauncherOptions complete = options;
+  LauncherHandle handle;
+  handle.options = options;
+  handle.program = OpenLauncherProgram();
   if (const passwd* user = getpwuid(getuid()); user != nullptr && std::strcmp(user->pw_dir, "/") != 0) {
-    complete.hidden.push_back(user->pw_dir);
+    handle.options.hidden.push_back(user->pw_dir);
   }
-  const pid_t pid = fork();
-  if (pid < 0) return ErrnoStatus(errno, "fork of the launcher");
-  if (pid == 0) {
-    CloseAllExcept({0, 1, 2, pair.second.get()});
-    if (const std::string program = LauncherProgram(); !program.empty()) {
-      std::vector<std::string> arguments = LauncherArguments(complete, pair.second.get());
-      std::vector<char*> argv;
-      for (std::string& argument : arguments) argv.push_back(argument.data());
-      argv.push_back(nullptr);
+  handle.pid = fork();
+  if (handle.pid < 0) return ErrnoStatus(errno, "fork of the launcher");
+  if (handle.pid == 0) {
+    CloseAllExcept({0, 1, 2, pair.second.get(), handle.program.get()});
+    if (handle.program.valid()) {
+      const Command command(handle.options, handle.program.get(), pair.second.get());
       fcntl(pair.second.get(), F_SETFD, 0);
-      execv(program.c_str(), argv.data());
+      execv(command.path.c_str(), command.argv.data());
     }
-    RunLauncher(complete, std::move(pair.second));
+    RunLauncher(handle.options, std::move(pair.second));
   }
-  return LauncherHandle{std::move(pair.first), pid};
+  handle.channel = std::move(pair.first);
+  return handle;
+}
+
+absl::Status RestartLauncher(LauncherHandle& handle) {
+  if (!handle.program.valid()) return absl::FailedPreconditionError("there is no program mayfly-launcher");
+  MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+  const int channel = pair.second.get();
+  const Command command(handle.options, handle.program.get(), channel);
+  sigset_t none, all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, channel, channel);  // Keeps it over the exec.
+  const int error = posix_spawn(&handle.pid, command.path.c_str(), &actions, &attributes, command.argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  if (error != 0) {
+    handle.pid = 0;
+    return ErrnoStatus(error, "starting the launcher");
+  }
+  handle.channel = std::move(pair.first);
+  return absl::OkStatus();
+}
+
+absl::Status AwaitLauncherEnd(pid_t pid) {
+  const auto pidfd = OpenPidfd(pid);
+  pollfd ended{pidfd.ok() ? pidfd->get() : -1, POLLIN, 0};
+  if (pidfd.ok() && poll(&ended, 1, static_cast<int>(absl::ToInt64Milliseconds(2 * kEndLimit))) == 0) {
+    return absl::DeadlineExceededError(absl::StrCat("the launcher, process ", pid, ", does not end"));
+  }
+  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace mayfly::local

@@ -4,7 +4,8 @@
 // Words: a *plot* is what is expensive and used again (user namespace, networks); a *shell* is a plot with a waiting
 // init and its shims; a scope lives in a shell. The launcher keeps a bounded pool of warm shells. A plot that an owner
 // has used is never given to another owner. When the server goes, the launcher ends the idle shells and itself; shells
-// that scopes live in go on, and a later server finds them by <state-dir>/scopes/<id>/.
+// that scopes live in go on, and a later server finds them by <state-dir>/scopes/<id>/. Of the launchers of one folder,
+// only one at a time makes anything: the next waits for <state-dir>/scopes/.lock and then removes what is left over.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_LAUNCHER_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_LAUNCHER_H_
 
@@ -31,6 +32,8 @@ struct LauncherOptions {
 struct LauncherHandle {
   UniqueFd channel;
   pid_t pid = 0;
+  LauncherOptions options;
+  UniqueFd program;  // The very file that was run, whatever lies in its place later; invalid for a mere fork.
 };
 
 // Is the launcher: serves `server` until it closes. Never returns.
@@ -46,6 +49,15 @@ absl::StatusOr<std::pair<LauncherOptions, int>> ParseLauncherArguments(const std
 // FAILED_PRECONDITION in a process that has more than one thread. The launcher ends when `channel` is closed by all who
 // hold it; the caller may reap `pid`.
 absl::StatusOr<LauncherHandle> ForkLauncher(const LauncherOptions& options);
+
+// Another one in the place of a launcher that has ended, which the caller has reaped. For a process with threads: runs
+// `handle`'s program without a fork, with no signal blocked or ignored. FAILED_PRECONDITION without a program; after
+// any other error it may be tried again.
+absl::Status RestartLauncher(LauncherHandle& handle);
+
+// After its channel was closed: waits for its end and reaps it. DEADLINE_EXCEEDED when that takes longer than any
+// launcher that is not stuck in the kernel.
+absl::Status AwaitLauncherEnd(pid_t pid);
 
 }  // namespace mayfly::local
 

@@ -15,5 +15,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "mayfly-launcher is started by mayflyd and is of no use alone\n");
     return 2;
   }
+  // A server with threads cannot vouch for the descriptors of its libraries.
+  mayfly::local::CloseAllExcept({0, 1, 2, parsed->second});
   mayfly::local::RunLauncher(parsed->first, mayfly::local::UniqueFd(parsed->second));
 }

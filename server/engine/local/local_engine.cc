@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -30,12 +32,17 @@
 #include "server/engine/local/messages.h"
 #include "server/engine/local/proxy.h"
 #include "server/engine/local/terminal.h"
+#include "server/obs/log.h"
 
 namespace mayfly::local {
 namespace {
 
 constexpr absl::Duration kUsageLimit = absl::Milliseconds(20);
 constexpr absl::Duration kAnswerLimit = absl::Seconds(10);
+// A launcher that ends again and again is started less and less often.
+constexpr absl::Duration kRestartDelay = absl::Milliseconds(50), kRestartDelayLimit = absl::Seconds(10);
+
+constexpr char kGone[] = "the launcher has ended and cannot be started again: stop and start mayflyd";
 
 // What the server knows of a node without asking: enough to refuse what cannot be.
 struct NodeRecord {
@@ -55,10 +62,9 @@ struct Scope {
   // ----
   std::unique_ptr<Channel> channel;
   std::vector<std::function<void(Scope&)>> waiting;  // Sent once there is a channel.
-  UniqueFd source;
-  std::string source_root;
   bool lost = false;
-  bool has_egress = false;
+  bool has_egress = false, egress_open = false;
+  bool undoing = false;  // What a launcher that ended may have begun for it is taken back; it is asked for again then.
   Reactor::TimerId release_timer = 0;
   std::map<std::string, Usage> usage;  // At the end.
   bool snapshot_wanted = false, snapshot_seen = false;
@@ -131,12 +137,8 @@ absl::StatusOr<FdStreamOptions> OpenTerminalFor(const ExecRequest& request, std:
 class LocalEngineImpl : public LocalEngine {
  public:
   LocalEngineImpl(const LocalEngineOptions& options, LauncherHandle launcher, EngineEventSink* sink)
-      : options_(options), launcher_pid_(launcher.pid), sink_(sink) {
-    io_.Run([&] {
-      launcher_ = std::make_unique<Channel>(
-          io_.reactor(), std::move(launcher.channel), [this](Frame frame) { OnLauncherFrame(std::move(frame)); },
-          [this] { OnLauncherGone(); });
-    });
+      : options_(options), sink_(sink), handle_(std::move(launcher)) {
+    io_.Run([&] { AdoptLauncher(); });
   }
 
   ~LocalEngineImpl() override {
@@ -147,10 +149,12 @@ class LocalEngineImpl : public LocalEngine {
       }
       calls_.clear();
       launcher_.reset();
+      if (launcher_pidfd_.valid()) io_.reactor()->Remove(launcher_pidfd_.get());
+      if (restart_timer_ != 0) io_.reactor()->CancelTimer(restart_timer_);
     });
     // It ends by itself when its channel closes; its idle pool is gone when it has.
-    while (waitpid(launcher_pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    if (handle_.pid == 0) return;
+    if (const absl::Status ended = AwaitLauncherEnd(handle_.pid); !ended.ok()) LogWarning(ended.message());
   }
 
   Capabilities Describe() override {
@@ -169,7 +173,7 @@ class LocalEngineImpl : public LocalEngine {
 
   absl::Status CreateScope(const ScopeSpec& spec) override {
     MutexLock lock(mutex_);
-    if (launcher_gone_) return absl::UnavailableError("the launcher has ended");
+    if (launcher_gone_) return absl::UnavailableError(kGone);
     if (spec.id.empty() || spec.id.find('/') != std::string::npos) return absl::InvalidArgumentError("bad scope id");
     if (const auto it = scopes_.find(spec.id); it != scopes_.end()) {
       const ScopeSpec& old = it->second->spec;
@@ -188,10 +192,8 @@ class LocalEngineImpl : public LocalEngine {
     scope->spec = spec;
     scopes_[spec.id] = scope;
     io_.Post([this, scope] {
-      const ScopeSpec& s = scope->spec;
-      scopes_io_[s.id] = scope;
-      if (launcher_ == nullptr) return FailScope(s.id, "the launcher has ended");
-      launcher_->Send(TakeRequest{s.id, s.environment, s.owner, s.source_root, s.expected_nodes});
+      scopes_io_[scope->spec.id] = scope;
+      Take(scope->spec);
     });
     return absl::OkStatus();
   }
@@ -209,16 +211,10 @@ class LocalEngineImpl : public LocalEngine {
     if (ref.attempt > node.attempt) node = NodeRecord{ref.attempt, true, false, false, 0};
     for (const std::string& target : process.egress) MAYFLY_RETURN_IF_ERROR(ParseEgress(target).status());
     WhenConnected(scope, [this, ref, process](Scope& s) {
-      PrepareRequest request{ref.node, ref.attempt, false, process};
-      std::vector<UniqueFd> fds;
-      if (s.source.valid() && process.source_root == s.source_root) {
-        request.has_source = true;
-        fds.push_back(std::move(s.source));  // The init keeps it for all nodes.
-      }
-      if (!process.egress.empty() && launcher_ != nullptr && !std::exchange(s.has_egress, true)) {
+      if (!process.egress.empty() && !std::exchange(s.has_egress, true) && launcher_ != nullptr) {
         launcher_->Send(EgressRequest{ref.scope});
       }
-      s.channel->Send(request, std::move(fds));
+      s.channel->Send(PrepareRequest{ref.node, ref.attempt, process});
     });
     return absl::OkStatus();
   }
@@ -268,7 +264,7 @@ class LocalEngineImpl : public LocalEngine {
     if (id.empty() || id.find('/') != std::string::npos || id[0] == '.')
       return absl::InvalidArgumentError("bad scope id");
     MutexLock lock(mutex_);
-    if (launcher_gone_) return absl::UnavailableError("the launcher has ended");
+    if (launcher_gone_) return absl::UnavailableError(kGone);
     if (const auto it = scopes_.find(id); it != scopes_.end()) it->second->destroying = true;
     io_.Post([this, id] { Release(id); });
     return absl::OkStatus();
@@ -356,6 +352,13 @@ class LocalEngineImpl : public LocalEngine {
     EmitScope(id, EngineEvent::Kind::kScopeFailed, cause);
   }
 
+  // Without a launcher just now, the next one is asked.
+  void Take(const ScopeSpec& spec) {
+    if (launcher_ == nullptr) return;
+    launcher_->Send(
+        TakeRequest{spec.id, spec.environment, spec.owner, spec.source_root, spec.log_dir, spec.expected_nodes});
+  }
+
   // What its nodes have used can be asked only before they end; an init that does not answer is not waited for.
   void Release(const std::string& id) {
     const auto it = scopes_io_.find(id);
@@ -373,7 +376,7 @@ class LocalEngineImpl : public LocalEngine {
   }
 
   void SendRelease(const std::string& id) {
-    if (launcher_ == nullptr) return;
+    releasing_.insert(id);
     if (const auto it = scopes_io_.find(id); it != scopes_io_.end()) {
       MutexLock lock(mutex_);
       for (const auto& [name, node] : it->second->nodes) {
@@ -381,14 +384,14 @@ class LocalEngineImpl : public LocalEngine {
         if (node.running && usage.peak_memory_bytes < 0) usage = ProcessUsage(node.pid);
       }
     }
-    launcher_->Send(ReleaseRequest{id});
+    if (launcher_ != nullptr) launcher_->Send(ReleaseRequest{id});
   }
 
   void OnLauncherFrame(Frame frame) {
     switch (frame.type) {
       case TakeReply::kType: {
         TakeReply reply;
-        if (Decode(frame.body, reply)) OnTaken(reply, std::move(frame.fds));
+        if (Decode(frame.body, reply)) OnTaken(reply);
         return;
       }
       case ReleaseReply::kType: {
@@ -401,6 +404,7 @@ class LocalEngineImpl : public LocalEngine {
         if (!Decode(frame.body, reply) || frame.fds.size() != 1) return;
         const auto it = scopes_io_.find(reply.scope);
         if (it != scopes_io_.end() && it->second->channel != nullptr) {
+          it->second->egress_open = true;
           it->second->channel->Send(EgressGate{}, std::move(frame.fds));
         }
         return;
@@ -418,24 +422,89 @@ class LocalEngineImpl : public LocalEngine {
     }
   }
 
-  void OnLauncherGone() {
-    launcher_.reset();
-    MutexLock lock(mutex_);
-    launcher_gone_ = true;
+  // ---- The launcher's own life. ----
+  void AdoptLauncher() {
+    launcher_ = std::make_unique<Channel>(
+        io_.reactor(), std::move(handle_.channel), [this](Frame frame) { OnLauncherFrame(std::move(frame)); },
+        [this] {
+          launcher_.reset();
+          OnLauncherGone();
+        });
+    launched_ = io_.reactor()->Now();
+    auto pidfd = OpenPidfd(handle_.pid);
+    if (!pidfd.ok()) return;
+    launcher_pidfd_ = *std::move(pidfd);
+    io_.reactor()
+        ->Add(launcher_pidfd_.get(), EPOLLIN,
+              [this](uint32_t) {
+                io_.reactor()->Remove(launcher_pidfd_.get());
+                launcher_pidfd_.Reset();
+                OnLauncherGone();
+              })
+        .IgnoreError();
   }
 
-  void OnTaken(const TakeReply& reply, std::vector<UniqueFd> fds) {
+  // Called for the end of its channel and for its own. Scopes need no launcher while they run.
+  void OnLauncherGone() {
+    if (launcher_ != nullptr || launcher_pidfd_.valid()) return;
+    int status = 0;
+    while (waitpid(handle_.pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    LogWarning("the launcher has ended and is started again; environments go on",
+               {{"pid", handle_.pid}, {"signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0}});
+    handle_.pid = 0;
+    const bool stayed = io_.reactor()->Now() - launched_ > kRestartDelayLimit;
+    restart_delay_ = stayed ? absl::ZeroDuration() : std::clamp(restart_delay_ * 2, kRestartDelay, kRestartDelayLimit);
+    ScheduleRestart();
+  }
+
+  void ScheduleRestart() {
+    restart_timer_ = io_.reactor()->AddTimer(restart_delay_, [this] {
+      restart_timer_ = 0;
+      const absl::Status status = RestartLauncher(handle_);
+      if (status.ok()) return ResumeWork();
+      LogError("the launcher cannot be started", {{"why", status}});
+      if (absl::IsFailedPrecondition(status)) return GiveUp();
+      restart_delay_ = std::clamp(restart_delay_ * 2, kRestartDelay, kRestartDelayLimit);
+      ScheduleRestart();
+    });
+  }
+
+  void GiveUp() {
+    {
+      MutexLock lock(mutex_);
+      launcher_gone_ = true;
+    }
+    for (const auto& [id, scope] : scopes_io_) {
+      if (scope->channel == nullptr && !scope->lost) FailScope(id, kGone);
+    }
+  }
+
+  // Whatever the one before was asked for and has not answered is asked for again.
+  void ResumeWork() {
+    AdoptLauncher();
+    {
+      MutexLock lock(mutex_);
+      if (capabilities_.engine.empty()) launcher_->Send(DescribeRequest{});
+    }
+    for (const std::string& id : releasing_) launcher_->Send(ReleaseRequest{id});
+    for (const auto& [id, scope] : scopes_io_) {
+      if (releasing_.count(id) > 0 || scope->lost) continue;
+      if (scope->channel == nullptr) {
+        scope->undoing = true;
+        launcher_->Send(ReleaseRequest{id});
+      } else if (scope->has_egress && !scope->egress_open) {
+        launcher_->Send(EgressRequest{id});
+      }
+    }
+  }
+
+  void OnTaken(const TakeReply& reply) {
     const auto it = scopes_io_.find(reply.scope);
     if (it == scopes_io_.end()) return;
     const std::shared_ptr<Scope> scope = it->second;
     if (!reply.error.empty()) return FailScope(reply.scope, reply.error);
-    if (!fds.empty()) {
-      scope->source = std::move(fds[0]);
-      scope->source_root = scope->spec.source_root;
-    }
-    auto log_folder = LogFolder(scope->spec.log_dir, reply.host_id);
-    if (!log_folder.ok()) return FailScope(reply.scope, std::string(log_folder.status().message()));
-    if (const absl::Status status = ConnectTo(scope, *std::move(log_folder)); !status.ok()) {
+    if (const absl::Status status = ConnectTo(scope); !status.ok()) {
       return FailScope(reply.scope, std::string(status.message()));
     }
     EmitScope(reply.scope, EngineEvent::Kind::kScopeReady);
@@ -444,25 +513,13 @@ class LocalEngineImpl : public LocalEngine {
     for (const auto& fn : waiting) fn(*scope);
   }
 
-  // The init writes there, as whoever it is outside.
-  absl::StatusOr<UniqueFd> LogFolder(const std::string& path, uint32_t host_id) {
-    if (path.empty()) return UniqueFd();
-    MAYFLY_RETURN_IF_ERROR(MakeDirs(path, 0700));
-    UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd.valid()) return ErrnoStatus(errno, path);
-    if (host_id != 0 && fchown(fd.get(), host_id, host_id) != 0) return ErrnoStatus(errno, path);
-    return fd;
-  }
-
-  absl::Status ConnectTo(const std::shared_ptr<Scope>& scope, UniqueFd log_folder) {
+  absl::Status ConnectTo(const std::shared_ptr<Scope>& scope) {
     const std::string id = scope->spec.id;
     MAYFLY_ASSIGN_OR_RETURN(UniqueFd fd, ConnectControl(ScopeFolder(options_.state_dir, id)));
     scope->channel = std::make_unique<Channel>(
         io_.reactor(), std::move(fd), [this, id](Frame frame) { OnInitFrame(id, std::move(frame)); },
         [this, id] { OnInitGone(id); });
-    std::vector<UniqueFd> fds;
-    if (log_folder.valid()) fds.push_back(std::move(log_folder));
-    scope->channel->Send(Hello{}, std::move(fds));
+    scope->channel->Send(Hello{});
     return absl::OkStatus();
   }
 
@@ -541,6 +598,11 @@ class LocalEngineImpl : public LocalEngine {
   }
 
   void OnReleased(const ReleaseReply& reply) {
+    const bool wanted = releasing_.erase(reply.scope) > 0;
+    if (const auto it = scopes_io_.find(reply.scope); it != scopes_io_.end() && it->second->undoing && !wanted) {
+      it->second->undoing = false;
+      return Take(it->second->spec);
+    }
     Receipt receipt = reply.receipt;
     if (const auto it = scopes_io_.find(reply.scope); it != scopes_io_.end()) {
       const std::shared_ptr<Scope> scope = it->second;
@@ -570,7 +632,6 @@ class LocalEngineImpl : public LocalEngine {
   }
 
   const LocalEngineOptions options_;
-  const pid_t launcher_pid_;
   EngineEventSink* const sink_;
   Mutex mutex_;
   CondVar changed_;
@@ -579,7 +640,12 @@ class LocalEngineImpl : public LocalEngine {
   std::map<std::string, std::shared_ptr<Scope>> scopes_ ABSL_GUARDED_BY(mutex_);
   // The I/O thread's.
   std::map<std::string, std::shared_ptr<Scope>> scopes_io_;
-  std::unique_ptr<Channel> launcher_;
+  std::set<std::string> releasing_;  // Asked for, not yet answered.
+  LauncherHandle handle_;
+  std::unique_ptr<Channel> launcher_;  // None while there is no launcher.
+  UniqueFd launcher_pidfd_;
+  absl::Duration launched_, restart_delay_;
+  Reactor::TimerId restart_timer_ = 0;
   struct PendingCall {
     std::string scope;
     std::function<void(absl::Status, int exit_code)> done;
@@ -590,6 +656,12 @@ class LocalEngineImpl : public LocalEngine {
 };
 
 absl::StatusOr<std::vector<FoundScope>> LocalEngineImpl::Recover() {
+  // A launcher that answers has outlived the one of the server before, which might else still take a scope.
+  if (Describe().engine.empty()) {
+    return absl::UnavailableError(
+        "the launcher does not answer; it may be waiting for one that an earlier server left "
+        "behind: look for a process mayfly-launcher that hangs");
+  }
   MAYFLY_ASSIGN_OR_RETURN(const std::vector<std::string> ids, ListScopes(options_.state_dir));
   std::vector<FoundScope> found;
   for (const std::string& id : ids) {
@@ -614,7 +686,7 @@ absl::StatusOr<std::vector<FoundScope>> LocalEngineImpl::Recover() {
     bool connected = false;
     io_.Run([&] {
       scopes_io_[id] = scope;
-      connected = alive && ConnectTo(scope, UniqueFd()).ok();
+      connected = alive && ConnectTo(scope).ok();
       scope->lost = !connected;
     });
     bool answered = false;

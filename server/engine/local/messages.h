@@ -18,7 +18,7 @@
 
 namespace mayfly::local {
 
-constexpr int kProtocol = 1;
+constexpr int kProtocol = 2;
 constexpr char kNotifySocket[] = "/run/mayfly/notify";  // Inside.
 
 // ---- Values of the contracts. --------------------------------------------------------------------------------------
@@ -86,15 +86,14 @@ void VisitValue(V& v, Capabilities& c) {
 
 // ---- Server and launcher. ------------------------------------------------------------------------------------------
 struct TakeRequest {  // Gives the scope a shell; TakeReply.
-  std::string scope, environment, owner, source_root;
+  std::string scope, environment, owner, source_root, log_dir;
   int slots = 0;
-  MAYFLY_MESSAGE(1, scope, environment, owner, source_root, slots)
+  MAYFLY_MESSAGE(1, scope, environment, owner, source_root, log_dir, slots)
 };
-struct TakeReply {           // Carries a detached mount of the source folder where the launcher can make one.
+struct TakeReply {
   std::string scope, error;  // `error` is empty on success; then control.sock is being listened on.
-  uint32_t host_id = 0;      // The uid and gid that everything inside has outside.
   bool warm = false;
-  MAYFLY_MESSAGE(2, scope, error, host_id, warm)
+  MAYFLY_MESSAGE(2, scope, error, warm)
 };
 struct ReleaseRequest {  // Ends the scope, whoever made it; ReleaseReply.
   std::string scope;
@@ -130,13 +129,18 @@ struct InitWarm {  // All shims wait. `error` is empty.
   std::string error;
   MAYFLY_MESSAGE(21, error)
 };
-struct Assign {  // Carries the listening control socket. From here on the init outlives the launcher.
+// Carries the listening control socket, then, where they are, the log folder and a detached mount of the source folder:
+// all that the scope needs of the host, so that whatever server comes can go on with it. From here on the init outlives
+// the launcher.
+struct Assign {
   std::string scope, environment;
-  MAYFLY_MESSAGE(22, scope, environment)
+  bool has_logs = false;
+  std::string source_root;  // What the mount shows; empty: none.
+  MAYFLY_MESSAGE(22, scope, environment, has_logs, source_root)
 };
 
 // ---- Server and init. ----------------------------------------------------------------------------------------------
-struct Hello {  // First message; Snapshot. Carries the log folder.
+struct Hello {  // First message; Snapshot.
   MAYFLY_MESSAGE(40)
 };
 struct NodeSnapshot {
@@ -154,12 +158,11 @@ struct Snapshot {
   std::map<std::string, std::string> addresses;
   MAYFLY_MESSAGE(41, scope, environment, nodes, addresses)
 };
-struct PrepareRequest {  // Carries a detached mount of the source folder when `has_source`.
+struct PrepareRequest {
   std::string node;
   int attempt = 1;
-  bool has_source = false;
   ProcessSpec process;
-  MAYFLY_MESSAGE(42, node, attempt, has_source, process)
+  MAYFLY_MESSAGE(42, node, attempt, process)
 };
 struct StartRequest {
   std::string node;

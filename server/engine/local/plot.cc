@@ -34,11 +34,18 @@ void SendAndFlush(int fd, uint16_t type, const std::string& body, std::vector<Un
   channel.Flush();
 }
 
-[[noreturn]] void MakeNetworksInChild(int channel, int slots) {
+// In a child, which has no business of its own once the launcher is gone. A change of ids undoes it.
+void EndWithLauncher(pid_t launcher) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  if (getppid() != launcher) _exit(1);
+}
+
+[[noreturn]] void MakeNetworksInChild(int channel, int slots, pid_t launcher) {
   CloseAllExcept({channel});
   char go;
   if (read(channel, &go, 1) != 1) _exit(1);  // The maps are written.
   absl::Status status = BecomeInside();
+  EndWithLauncher(launcher);
   if (status.ok()) {
     auto networks = MakeNetworks(slots);
     status = networks.status();
@@ -97,8 +104,9 @@ absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group,
 }
 
 [[noreturn]] void StartShellInChild(const Plot& plot, const std::string& group, const ShellParts& parts,
-                                    UniqueFd channel) {
-  std::vector<int> keep = {plot.networks.user.get(), plot.networks.hub.get(), channel.get()};
+                                    UniqueFd channel, pid_t launcher) {
+  EndWithLauncher(launcher);
+  std::vector<int> keep = {plot.networks.user.get(), plot.networks.hub.get(), channel.get(), parts.lock};
   for (const UniqueFd& slot : plot.networks.slots) keep.push_back(slot.get());
   CloseAllExcept(std::move(keep));
   // An init holds nothing of the server's: whoever waits for the end of the server's output must not wait for it.
@@ -122,6 +130,7 @@ absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group,
     _exit(1);
   }
   if (*pid == 0) {
+    close(parts.lock);
     for (const UniqueFd& slot : plot.networks.slots) config->slots.emplace_back(slot.get());
     close(plot.networks.user.get());
     close(plot.networks.hub.get());
@@ -153,8 +162,9 @@ absl::Status BecomeInside() {
 
 absl::StatusOr<Child> StartNetworkMaker(const Plot& plot, int slots) {
   MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+  const pid_t self = getpid();
   MAYFLY_ASSIGN_OR_RETURN(const pid_t pid, CloneProcess(CLONE_NEWUSER | CLONE_NEWNET));
-  if (pid == 0) MakeNetworksInChild(pair.second.get(), slots);
+  if (pid == 0) MakeNetworksInChild(pair.second.get(), slots, self);
   if (const absl::Status maps = WriteIdMaps(pid, kInsideId, plot.host_id, plot.host_group); !maps.ok()) {
     kill(pid, SIGKILL);
     return Annotate(maps, "user namespace");
@@ -165,8 +175,9 @@ absl::StatusOr<Child> StartNetworkMaker(const Plot& plot, int slots) {
 
 absl::StatusOr<Child> StartShell(const Plot& plot, const std::string& group, const ShellParts& parts) {
   MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+  const pid_t self = getpid();
   MAYFLY_ASSIGN_OR_RETURN(const pid_t pid, CloneProcess(0));
-  if (pid == 0) StartShellInChild(plot, group, parts, std::move(pair.second));
+  if (pid == 0) StartShellInChild(plot, group, parts, std::move(pair.second), self);
   return Child{pid, std::move(pair.first)};
 }
 

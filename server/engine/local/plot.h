@@ -47,6 +47,7 @@ struct ShellParts {
   const CgroupHost* cgroups = nullptr;
   const RootPlan* root = nullptr;
   const std::vector<sock_filter>* filter = nullptr;
+  int lock = -1;  // Of the launcher; held as long as control groups may be made.
 };
 
 // A child that proves a used plot clean, makes the control groups named `group`, starts the init as a child of the

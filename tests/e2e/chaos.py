@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""Kills mayflyd at random instants of create, run and delete, starts it again, and asks an independent witness.
+"""Kills mayflyd, its launcher or both at random instants of create, run and delete, and asks an independent witness.
 
     chaos.py --engine local --seeds 100 [--seed S] [--jobs J]
 
 A seed creates up to three environments (some run their tests and end by themselves, some stay, some are deleted on the
-way) and kills the server once while that happens; in a fifth of the seeds also while it recovers. Callers repeat what
-was not answered, with the same request_id. Then it must hold, within 10 s of the last start of a server:
+way) and kills once while that happens: the server, which is started again, in a fifth of the seeds its launcher with it,
+in another fifth the launcher alone, which the server is to start again; in a fifth of the seeds also while it recovers.
+Callers repeat what was not answered, with the same request_id. Then it must hold, within 10 s of the last kill:
   - everything acknowledged is there, under the uid that was acknowledged, and nothing exists twice;
   - what was to end has ended with a verdict, what was deleted is DELETED, what was to stay is ACTIVE and really runs,
     each service once and with the process it had before if it was ready before;
@@ -81,9 +82,21 @@ class Server:
     def tail(self):
         return (self.state / "chaos.log").read_text()[-2000:]
 
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
+    def launcher(self):
+        """Its only child; none while one is being started."""
+        table = oracle.process_table()
+        return next((pid for pid, (parent, *_) in table.items() if parent == self.process.pid), None)
+
+    def strike(self, victim):
+        """Kills, and what the server is to be restarted for is restarted."""
+        launcher = self.launcher() if victim != "server" else None
+        if launcher:
+            os.kill(launcher, signal.SIGKILL)
+            self.started = time.monotonic()
+        if victim != "launcher":
+            self.process.kill()
+            self.process.wait()
+            self.start()
 
 
 class Seed:
@@ -154,6 +167,7 @@ class Seed:
         waits = {name: self.random.uniform(0, 0.3) for name in kinds}
         kill_after = self.random.uniform(0, 0.35)
         again_after = self.random.uniform(0, 0.1) if self.random.random() < 0.2 else None
+        victim = self.random.choice(("server", "server", "server", "launcher", "both"))
         self.server.start()
         self.connect()
         errors = []
@@ -168,12 +182,10 @@ class Seed:
             caller.start()
         time.sleep(kill_after)
         self.pids = self.services()
-        self.server.kill()
-        self.server.start()
+        self.server.strike(victim)
         if again_after is not None:
             time.sleep(again_after)
-            self.server.kill()
-            self.server.start()
+            self.server.strike(victim)
         self.connect()
         for caller in callers:
             caller.join()

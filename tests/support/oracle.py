@@ -120,7 +120,7 @@ def _namespaces(pids):
 
 
 def _ports():
-    """"tcp 127.0.0.1:80" or "unix /path" -> socket inode"""
+    """"tcp 127.0.0.1:80" or "unix /path (socket 123)" -> socket inode. Names of sockets are no identities: they may be relative."""
     found = {}
     for file in ("tcp", "tcp6", "udp", "udp6"):
         for line in _read(f"/proc/self/net/{file}").splitlines()[1:]:
@@ -133,7 +133,7 @@ def _ports():
     for line in _read("/proc/self/net/unix").splitlines()[1:]:
         fields = line.split(None, 7)
         if len(fields) == 8 and int(fields[3], 16) & 0x10000:
-            found[f"unix {fields[7]}"] = fields[6]
+            found[f"unix {fields[7]} (socket {fields[6]})"] = fields[6]
     return found
 
 

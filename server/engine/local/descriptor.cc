@@ -22,10 +22,10 @@ namespace mayfly::local {
 namespace {
 
 // The socket's address goes through a descriptor: sun_path holds 108 bytes, a state folder may be longer.
-absl::StatusOr<sockaddr_un> ControlAddress(const UniqueFd& folder) {
+absl::StatusOr<sockaddr_un> ControlAddress(const UniqueFd& folder, const char* name) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const std::string path = absl::StrCat("/proc/self/fd/", folder.get(), "/control.sock");
+  const std::string path = absl::StrCat("/proc/self/fd/", folder.get(), "/", name);
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   return address;
 }
@@ -113,20 +113,29 @@ absl::StatusOr<UniqueFd> OpenInit(const ScopeDescriptor& d) {
 
 absl::StatusOr<UniqueFd> ListenControl(const std::string& folder) {
   MAYFLY_ASSIGN_OR_RETURN(const UniqueFd dir, OpenFolder(folder));
-  MAYFLY_ASSIGN_OR_RETURN(const sockaddr_un address, ControlAddress(dir));
+  MAYFLY_ASSIGN_OR_RETURN(const sockaddr_un address, ControlAddress(dir, "control.new"));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return ErrnoStatus(errno, "socket");
   const mode_t old = umask(0177);
   const int bound = bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   umask(old);
-  if (bound != 0) return ErrnoStatus(errno, folder + "/control.sock");
-  if (listen(fd.get(), 16) != 0) return ErrnoStatus(errno, folder + "/control.sock");
+  if (bound != 0) return ErrnoStatus(errno, folder + "/control.new");
+  if (listen(fd.get(), 16) != 0) return ErrnoStatus(errno, folder + "/control.new");
   return fd;
+}
+
+absl::Status PublishControl(const std::string& folder) {
+  const std::string path = folder + "/control.sock";
+  return rename((folder + "/control.new").c_str(), path.c_str()) == 0 ? absl::OkStatus() : ErrnoStatus(errno, path);
+}
+
+bool IsPublished(const std::string& folder) {
+  return access((folder + "/control.sock").c_str(), F_OK) == 0 || errno != ENOENT;
 }
 
 absl::StatusOr<UniqueFd> ConnectControl(const std::string& folder) {
   MAYFLY_ASSIGN_OR_RETURN(const UniqueFd dir, OpenFolder(folder));
-  MAYFLY_ASSIGN_OR_RETURN(const sockaddr_un address, ControlAddress(dir));
+  MAYFLY_ASSIGN_OR_RETURN(const sockaddr_un address, ControlAddress(dir, "control.sock"));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return ErrnoStatus(errno, "socket");
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {

@@ -41,8 +41,11 @@ absl::StatusOr<UniqueFd> OpenInit(const ScopeDescriptor& descriptor);
 
 std::string BootId();
 
-// Listens on, or connects to, <folder>/control.sock, however long the folder's path is.
+// Listens in the folder, or connects to <folder>/control.sock, however long the folder's path is. Nobody can connect
+// until the socket is published, which is the last step of making a scope: without it no server has ever used it.
 absl::StatusOr<UniqueFd> ListenControl(const std::string& folder);
+absl::Status PublishControl(const std::string& folder);
+bool IsPublished(const std::string& folder);
 absl::StatusOr<UniqueFd> ConnectControl(const std::string& folder);
 
 }  // namespace mayfly::local

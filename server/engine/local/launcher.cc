@@ -127,12 +127,28 @@ class Launcher {
     }
   }
 
+  // Of a launcher that was killed while it made the scope. The server will ask again, and must not find half of one.
+  void Undo(const std::string& scope) {
+    if (const auto descriptor = ReadDescriptor(options_.state_dir, scope); descriptor.ok()) {
+      if (const auto pidfd = OpenInit(*descriptor); pidfd.ok()) {
+        SignalPidfd(pidfd->get(), SIGKILL).IgnoreError();
+        pollfd ended{pidfd->get(), POLLIN, 0};
+        poll(&ended, 1, static_cast<int>(absl::ToInt64Milliseconds(kEndLimit)));
+      }
+    }
+    RemoveTree(AT_FDCWD, ScopeFolder(options_.state_dir, scope)).IgnoreError();
+  }
+
   // Groups and ids of scopes that live stay; everything else of this installation is from a launcher that was killed.
   void SweepLeftovers() {
     const auto scopes = ListScopes(options_.state_dir);
     if (!scopes.ok()) return;  // Without a complete list nothing may be called left over.
     std::set<std::string> live;
     for (const std::string& scope : *scopes) {
+      if (!IsPublished(ScopeFolder(options_.state_dir, scope))) {
+        Undo(scope);
+        continue;
+      }
       const auto descriptor = ReadDescriptor(options_.state_dir, scope);
       if (!descriptor.ok()) continue;
       live.insert(descriptor->cgroup);
@@ -325,7 +341,7 @@ class Launcher {
         }
       }
       shell->channel->Send(assign, std::move(fds));
-      return absl::OkStatus();
+      return PublishControl(folder);
     }();
     Reply(request.scope, std::string(status.message()), warm);
   }

@@ -262,6 +262,24 @@ TEST_F(LocalEngineTest, EgressReachesWhatIsAllowedAndOnlyThat) {
   EXPECT_FALSE(world_.AcceptedOnHost());
 }
 
+TEST_F(LocalEngineTest, MoreNodesThanWereExpectedFindAPlace) {
+  for (int i = 0; i < 8; ++i) {  // The scope said 6; its networks are made for 8.
+    const Result result = RunScript("cat /proc/1/comm && echo there > /dev/shm/mine && cat /dev/shm/mine");
+    EXPECT_EQ(result.end.exit_code, 0) << FormatCause(result.end.cause);
+    EXPECT_EQ(result.output, "mayfly-shim\nthere\n");
+  }
+}
+
+TEST_F(LocalEngineTest, DevicesWorkAndCannotBeChanged) {
+  const Result result = RunScript(
+      "head -c 4 /dev/urandom | wc -c; echo x > /dev/null && echo null; touch /dev/mine; echo mine=$?; "
+      "rm -f /dev/zero; echo zero=$?; script -qc 'tty' /dev/null; touch /dev/shm/a && ls /dev/shm");
+  EXPECT_THAT(result.output, AllOf(HasSubstr("4\nnull\n"), HasSubstr("/dev/pts/0"), HasSubstr("a\n")));
+  EXPECT_THAT(result.output, AllOf(Not(HasSubstr("mine=0")), Not(HasSubstr("zero=0"))));
+  // Shared memory is nobody else's.
+  EXPECT_EQ(RunScript("ls /dev/shm").output, "");
+}
+
 // Its control groups may be those of the environment before.
 TEST_F(LocalEngineTest, TheNextEnvironmentDoesNotPayForTheOneBefore) {
   constexpr int kBytes = 24 << 20;

@@ -146,7 +146,10 @@ TEST_F(LogTest, ThePipesAreReadByTheReactorAndTheirEndIsTold) {
 
 TEST_F(LogTest, APromptWithoutLineEndIsShownSoonAndJoinedLater) {
   ASSERT_EQ(write(out_, "Password: ", 10), 10);
-  EXPECT_TRUE(RunUntil(reactor_, [this] { return !Read().lines.empty(); }));
+  EXPECT_TRUE(RunUntil(reactor_, [this] {
+    const auto chunk = LogReader().ReadLog(dir_.path(), "web", 0, 1000);
+    return chunk.ok() && !chunk->lines.empty();
+  }));
   EXPECT_THAT(Texts(Read()), ElementsAre("1:Password: "));
   Print("unrelated\n", true);
   Print("accepted\n");
@@ -293,7 +296,15 @@ TEST_F(LogTest, NamesThatAreNoNodesAreRefused) {
   EXPECT_THAT(LogReader().ReadLog(dir_.path(), "web", -1, 1), StatusIs(absl::StatusCode::kInvalidArgument, _));
   EXPECT_THAT(LogReader().ReadLog(dir_.path(), "db", 0, 1), StatusIs(absl::StatusCode::kNotFound, _));
   EXPECT_THAT(LogReader().ReadLog(dir_ / "none", "web", 0, 1), StatusIs(absl::StatusCode::kNotFound, _));
-  EXPECT_TRUE(Read().end) << "a node that ran and said nothing is found";
+}
+
+TEST_F(LogTest, ANodeThatRanAndSaidNothingIsFound) {
+  EXPECT_TRUE(RunUntil(reactor_, [this] { return LogReader().ReadLog(dir_.path(), "web", 0, 1).ok(); }));
+  EXPECT_TRUE(Read().end);
+  std::filesystem::remove(dir_ / "web.log");
+  Begin();
+  writer_.reset();
+  EXPECT_TRUE(Read().end) << "also when its life was short";
 }
 
 TEST_F(LogTest, LinksAndFoldersAreNotFollowed) {

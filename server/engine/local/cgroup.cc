@@ -183,7 +183,12 @@ absl::Status SlotCgroup::Limit(const Resources& resources) {
   constexpr int64_t kPeriodUs = 100000;
   const int64_t quota = static_cast<int64_t>(resources.cpus * kPeriodUs);
   const std::string text = resources.cpus <= 0 ? none : absl::StrCat(quota < 1000 ? 1000 : quota);
-  return WriteFd(cpu_max, v2 ? absl::StrCat(text, " ", kPeriodUs) : text, "CPU limit");
+  const std::string line = v2 ? absl::StrCat(text, " ", kPeriodUs) : text;
+  // The kernel takes a lock of the whole machine for a write that changes nothing, too.
+  char now[64];
+  const ssize_t n = cpu_max.valid() ? pread(cpu_max.get(), now, sizeof(now), 0) : -1;
+  if (n > 0 && absl::string_view(now, n) == line + "\n") return absl::OkStatus();
+  return WriteFd(cpu_max, line, "CPU limit");
 }
 
 void SlotCgroup::Reset() {
@@ -240,7 +245,7 @@ absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::str
       cgroup.pids_max = OpenIn(folder, "pids.max", O_WRONLY);
       cgroup.pids_events = OpenIn(folder, "pids.events", O_RDONLY);
     } else if (controller == "cpu") {
-      cgroup.cpu_max = OpenIn(folder, cgroup.v2 ? "cpu.max" : "cpu.cfs_quota_us", O_WRONLY);
+      cgroup.cpu_max = OpenIn(folder, cgroup.v2 ? "cpu.max" : "cpu.cfs_quota_us", O_RDWR);
       if (cgroup.v2) cgroup.cpu_usage = OpenIn(folder, "cpu.stat", O_RDONLY);
     } else if (controller == "cpuacct") {
       cgroup.cpu_usage = OpenIn(folder, "cpuacct.usage", O_RDONLY);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <map>
@@ -99,9 +100,9 @@ class Init : public NodeHost {
       slots_[i].index = static_cast<int>(i);
       slots_[i].network = std::move(config_.slots[i]);
       slots_[i].cgroup = std::move(config_.cgroups[i]);
-      MAYFLY_RETURN_IF_ERROR(StartShim(slots_[i]));
     }
-    waiting_for_shims_ = slots_.size();
+    waiting_for_shims_ = std::min(slots_.size(), static_cast<size_t>(config_.shims));
+    for (size_t i = 0; i < waiting_for_shims_; ++i) MAYFLY_RETURN_IF_ERROR(StartShim(slots_[i]));
     if (waiting_for_shims_ == 0) launcher_->Send(InitWarm{});
     return absl::OkStatus();
   }
@@ -297,13 +298,7 @@ class Init : public NodeHost {
   void Prepare(PrepareRequest request) {
     Node* node = Find(request.node);
     if (node == nullptr) {
-      Slot* free = nullptr;
-      for (Slot& slot : slots_) {
-        if (!slot.used && slot.shim != nullptr) {
-          free = &slot;
-          break;
-        }
-      }
+      Slot* const free = FreeSlot();
       if (free == nullptr) return RefusePrepare(request);
       node = nodes_.emplace(request.node, std::make_unique<Node>(this, request.node, free)).first->second.get();
       WriteHosts();
@@ -327,6 +322,17 @@ class Init : public NodeHost {
       return node->FailPreparation(request.attempt, cause);
     }
     node->Prepare(request.attempt, std::move(request.process), source, std::move(routes));
+  }
+
+  // One with a shim if there is one, so that nobody waits.
+  Slot* FreeSlot() {
+    for (Slot& slot : slots_) {
+      if (!slot.used && slot.shim != nullptr) return &slot;
+    }
+    for (Slot& slot : slots_) {
+      if (!slot.used && slot.shim_pid == 0 && StartShim(slot).ok()) return &slot;
+    }
+    return nullptr;
   }
 
   absl::Status OpenEgress(const Node& node, const ProcessSpec& process, std::vector<std::string>* routes) {
@@ -434,7 +440,8 @@ class Init : public NodeHost {
     ShimWarm warm;
     if (!Decode(frame.body, warm)) return;
     if (!frame.fds.empty()) slot.diag = std::make_unique<SockDiag>(frame.fds[0].Release());
-    if (!warm.error.empty() && launcher_ != nullptr) {
+    // Later, the end of the shim tells its node.
+    if (!warm.error.empty() && waiting_for_shims_ > 0 && launcher_ != nullptr) {
       launcher_->Send(InitWarm{warm.error});
       launcher_->Flush();
       _exit(1);

@@ -18,6 +18,7 @@ struct InitConfig {
   UniqueFd launcher;                // Channel to the launcher; its end ends an init that is not yet assigned.
   std::vector<UniqueFd> slots;      // Network namespaces.
   std::vector<SlotCgroup> cgroups;  // As many as slots.
+  int shims = 0;                    // Slots that get a shim ahead.
   RootPlan root;
   const std::vector<sock_filter>* filter = nullptr;
   bool memory_limits = false, process_limits = false;  // By control groups.

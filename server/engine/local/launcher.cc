@@ -41,6 +41,7 @@ namespace mayfly::local {
 namespace {
 
 constexpr uint32_t kFirstHostId = 2000000000;
+constexpr size_t kRemembered = 8;
 constexpr absl::Duration kQuiet = absl::Milliseconds(100);
 // A control group cannot be waited for on every kind of host.
 constexpr absl::Duration kBusyDelay = absl::Milliseconds(2), kBusyDelayLimit = absl::Seconds(1);
@@ -241,6 +242,7 @@ class Launcher {
       if (shell->scope == request.scope) return Reply(request.scope, "the scope exists");
     }
     const int slots = std::max(request.slots, 1);
+    Expect(slots);
     for (const auto& shell : shells_) {
       if (shell->state == Shell::State::kWarm && shell->scope.empty() && Fits(*shell, request, slots)) {
         GiveTo(shell.get(), request, /*warm=*/true);
@@ -296,6 +298,16 @@ class Launcher {
     const std::string scope = *it;
     unmade_.erase(it);
     return scope;
+  }
+
+  // Shells get as many shims as the largest of the last few scopes had nodes: each costs memory and a millisecond.
+  void Expect(int slots) {
+    expected_.push_back(slots);
+    if (expected_.size() > kRemembered) expected_.pop_front();
+  }
+
+  int ShimsAhead() const {
+    return expected_.empty() ? options_.slots : *std::max_element(expected_.begin(), expected_.end());
   }
 
   static bool Fits(const Shell& shell, const TakeRequest& request, int slots) {
@@ -526,7 +538,8 @@ class Launcher {
     if (shell->group.empty() && !cgroups_.folders.empty()) {
       shell->group = absl::StrCat("e", getpid(), "-", ++groups_made_);
     }
-    auto child = StartShell(shell->plot, shell->group, ShellParts{&cgroups_, &plan_, &filter_, lock_.get()});
+    auto child =
+        StartShell(shell->plot, shell->group, ShellParts{ShimsAhead(), &cgroups_, &plan_, &filter_, lock_.get()});
     if (!child.ok()) return Discard(shell, child.status());
     helpers_.insert(child->pid);
     shell->channel = std::make_unique<Channel>(
@@ -705,6 +718,7 @@ class Launcher {
   std::set<std::string> busy_groups_;
   absl::Duration busy_delay_;
   Reactor::TimerId busy_timer_ = 0;
+  std::deque<int> expected_;  // Nodes of the last scopes.
   int target_;
   uint64_t groups_made_ = 0;
   absl::Duration last_take_ = -absl::InfiniteDuration();

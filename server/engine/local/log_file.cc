@@ -24,13 +24,11 @@ constexpr size_t kBatchBytes = 64 * 1024;
 }  // namespace
 
 LogFile::LogFile(int dir_fd, std::string node, int max_segments)
-    : dir_fd_(dir_fd), node_(std::move(node)), max_segments_(std::max(2, max_segments)) {
-  // At once, so that a node that ran and said nothing can be told from one that never ran.
-  Open();
-}
+    : dir_fd_(dir_fd), node_(std::move(node)), max_segments_(std::max(2, max_segments)) {}
 
 LogFile::~LogFile() {
   Flush();
+  Create();
   if (fd_ >= 0) close(fd_);
 }
 
@@ -42,6 +40,10 @@ void LogFile::Append(uint8_t flags, absl::Time time, absl::string_view text) {
   AppendRecord(batch_, flags, absl::ToUnixMicros(time), text);
   batch_text_ += static_cast<int64_t>(text.size());
   if (batch_.size() >= kBatchBytes) Flush();
+}
+
+void LogFile::Create() {
+  if (fd_ < 0 && segment_ < 0) Open();
 }
 
 void LogFile::Flush() {

@@ -26,6 +26,10 @@ class LogFile {
   void Append(uint8_t flags, absl::Time time, absl::string_view text);
   void Flush();
 
+  // Makes the file if there is none yet, so that a node that ran and said nothing can be told from one that never ran.
+  // The destructor does, too.
+  void Create();
+
   // Bytes of output (without headers) that were lost to a disk that would not take them. Output that made way for later
   // output is not counted here: readers see that from the offsets.
   int64_t lost_bytes() const { return lost_bytes_; }

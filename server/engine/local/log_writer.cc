@@ -18,6 +18,8 @@ constexpr int64_t kMostAtDrain = 1 << 20;
 constexpr size_t kTailLines = 100;
 constexpr size_t kTailLineBytes = 1024;
 constexpr absl::Duration kPartialAfter = absl::Milliseconds(100);
+// Making files is slow, and an environment that is being started has better things to do.
+constexpr absl::Duration kCreateAfter = absl::Milliseconds(100);
 
 }  // namespace
 
@@ -33,6 +35,7 @@ absl::StatusOr<std::unique_ptr<LogWriter>> LogWriter::Create(Reactor& reactor, O
   status = writer->Watch(writer->streams_[0], stdout_fd);
   status.Update(writer->Watch(writer->streams_[1], stderr_fd));
   MAYFLY_RETURN_IF_ERROR(status);
+  writer->create_timer_ = reactor.AddTimer(kCreateAfter, [w = writer.get()] { w->file_.Create(); });
   return writer;
 }
 
@@ -42,6 +45,7 @@ LogWriter::LogWriter(Reactor& reactor, Options options)
 }
 
 LogWriter::~LogWriter() {
+  reactor_.CancelTimer(create_timer_);
   for (Stream& stream : streams_) {
     WritePartial(stream);
     Close(stream);
@@ -144,6 +148,7 @@ void LogWriter::Drain() {
     WritePartial(stream);
   }
   file_.Flush();
+  file_.Create();
 }
 
 std::vector<std::string> LogWriter::Tail(size_t count) const {

@@ -72,6 +72,7 @@ class LogWriter {
   Reactor& reactor_;
   Options options_;
   LogFile file_;
+  Reactor::TimerId create_timer_ = 0;
   Stream streams_[2];
   std::deque<std::string> tail_;
 };

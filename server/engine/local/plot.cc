@@ -96,6 +96,7 @@ absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group,
     if (const absl::Status clean = ProvePlotClean(plot); !clean.ok()) return absl::DataLossError(clean.message());
   }
   if (setns(plot.networks.hub.get(), CLONE_NEWNET) != 0) return ErrnoStatus(errno, "setns of the hub");
+  config.shims = parts.shims;
   config.root = *parts.root;
   config.filter = parts.filter;
   config.memory_limits = parts.cgroups->Has("memory");

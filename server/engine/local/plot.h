@@ -44,6 +44,7 @@ constexpr uint16_t kNetworkError = 81;
 absl::StatusOr<Child> StartNetworkMaker(const Plot& plot, int slots);
 
 struct ShellParts {
+  int shims = 0;  // To start ahead; the slots beyond get theirs when they are needed.
   const CgroupHost* cgroups = nullptr;
   const RootPlan* root = nullptr;
   const std::vector<sock_filter>* filter = nullptr;

@@ -26,6 +26,7 @@ constexpr int64_t kDefaultDiskBytes = 512 << 20;
 constexpr int64_t kBytesPerInode = 4096;
 constexpr char kBuild[] = "/sys/root";  // Where a shim's tmpfs is mounted until it becomes the root.
 constexpr char kEmpty[] = "/sys/empty";
+constexpr char kDevices[] = "/sys/dev";
 constexpr char kHost[] = "/sys/host";  // The host's read-only folders, put together once for all shims.
 
 absl::Status Mount(const char* source, const std::string& target, const char* type, unsigned long flags,
@@ -48,14 +49,18 @@ absl::Status WriteNew(const std::string& path, absl::string_view text, mode_t mo
   return absl::OkStatus();
 }
 
-absl::Status BindReadOnly(const std::string& from, const std::string& to) {
-  MAYFLY_RETURN_IF_ERROR(Mount(from.c_str(), to, nullptr, MS_BIND | MS_REC));
+absl::Status SetReadOnly(const std::string& target, unsigned flags) {
   mount_attr attr{};
   attr.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID;
-  if (syscall(SYS_mount_setattr, AT_FDCWD, to.c_str(), AT_RECURSIVE, &attr, sizeof(attr)) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("read-only ", to));
+  if (syscall(SYS_mount_setattr, AT_FDCWD, target.c_str(), flags, &attr, sizeof(attr)) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("read-only ", target));
   }
   return absl::OkStatus();
+}
+
+absl::Status BindReadOnly(const std::string& from, const std::string& to) {
+  MAYFLY_RETURN_IF_ERROR(Mount(from.c_str(), to, nullptr, MS_BIND | MS_REC));
+  return SetReadOnly(to, AT_RECURSIVE);
 }
 
 // `userxattr` keeps the layer's marks where an unprivileged user may write them.
@@ -88,18 +93,18 @@ bool IsProgramFolder(absl::string_view name) {
          name == "gnu";
 }
 
-absl::Status MakeDevices(const std::string& dev) {
+// In the init: what all services find in /dev. None of them can change it.
+absl::Status ShareDevices() {
+  const std::string dev = kDevices;
   MAYFLY_RETURN_IF_ERROR(MakeFolder(dev, 0755));
+  MAYFLY_RETURN_IF_ERROR(Mount(kDevices, dev, nullptr, MS_BIND));
   for (const char* name : {"null", "zero", "full", "random", "urandom", "tty"}) {
     const std::string target = absl::StrCat(dev, "/", name);
     MAYFLY_RETURN_IF_ERROR(WriteNew(target, ""));
     MAYFLY_RETURN_IF_ERROR(Mount(absl::StrCat("/dev/", name).c_str(), target, nullptr, MS_BIND));
   }
   MAYFLY_RETURN_IF_ERROR(MakeFolder(dev + "/pts", 0755));
-  MAYFLY_RETURN_IF_ERROR(
-      Mount("devpts", dev + "/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620"));
-  MAYFLY_RETURN_IF_ERROR(MakeFolder(dev + "/shm", 01777));
-  chmod((dev + "/shm").c_str(), 01777);
+  MAYFLY_RETURN_IF_ERROR(MakeFolder(dev + "/shm", 0755));
   const std::pair<const char*, const char*> links[] = {{"pts/ptmx", "/ptmx"},
                                                        {"/proc/self/fd", "/fd"},
                                                        {"/proc/self/fd/0", "/stdin"},
@@ -108,7 +113,19 @@ absl::Status MakeDevices(const std::string& dev) {
   for (const auto& [to, name] : links) {
     if (symlink(to, (dev + name).c_str()) != 0) return ErrnoStatus(errno, dev + name);
   }
-  return absl::OkStatus();
+  return SetReadOnly(dev, 0);
+}
+
+// In a shim: with terminals and shared memory of its own.
+absl::Status ShowDevices(const std::string& root) {
+  const std::string dev = root + "/root/dev", memory = root + "/shm";
+  MAYFLY_RETURN_IF_ERROR(MakeFolder(dev, 0755));
+  MAYFLY_RETURN_IF_ERROR(Mount(kDevices, dev, nullptr, MS_BIND | MS_REC));
+  MAYFLY_RETURN_IF_ERROR(
+      Mount("devpts", dev + "/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620"));
+  MAYFLY_RETURN_IF_ERROR(MakeFolder(memory, 01777));
+  chmod(memory.c_str(), 01777);
+  return Mount(memory.c_str(), dev + "/shm", nullptr, MS_BIND);
 }
 
 // A folder of the host with a private writable layer, and with /sys/<name> in front where the init made one.
@@ -292,6 +309,7 @@ absl::Status PrepareShared(const RootPlan& plan) {
   for (const RootPlan::Folder& folder : plan.folders) {
     MAYFLY_RETURN_IF_ERROR(ShareHostFolder(folder, plan.hidden));
   }
+  MAYFLY_RETURN_IF_ERROR(ShareDevices());
   const std::string id = absl::StrCat(kInsideId);
   MAYFLY_RETURN_IF_ERROR(
       WriteNew("/sys/etc/passwd", absl::StrCat("app:x:", id, ":", id, ":service:/home/app:/bin/sh\n",
@@ -337,7 +355,7 @@ absl::Status BuildRoot(const RootPlan& plan) {
       MAYFLY_RETURN_IF_ERROR(Hide(absl::StrCat(root, "/root", path)));
     }
   }
-  MAYFLY_RETURN_IF_ERROR(MakeDevices(root + "/root/dev"));
+  MAYFLY_RETURN_IF_ERROR(ShowDevices(root));
   MAYFLY_RETURN_IF_ERROR(Mount("proc", root + "/root/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC));
   MAYFLY_RETURN_IF_ERROR(Mount(kSharedFolder, root + "/share", nullptr, MS_BIND | MS_REC));
   MAYFLY_RETURN_IF_ERROR(Mount(kHostsFile, root + "/root/etc/hosts", nullptr, MS_BIND));

@@ -18,6 +18,8 @@ struct Header {
 };
 static_assert(sizeof(Header) == 8);
 
+constexpr int kReadsAtOnce = 16;  // Of 64 KiB; then what has come is delivered, however fast the peer writes.
+
 }  // namespace
 
 Channel::Channel(Reactor* reactor, UniqueFd fd, std::function<void(Frame)> on_frame, std::function<void()> on_close)
@@ -106,7 +108,7 @@ void Channel::OnEvents(uint32_t events) {
 }
 
 bool Channel::Read() {
-  for (;;) {
+  for (int reads = 0; reads < kReadsAtOnce;) {
     char buffer[65536];
     iovec iov{buffer, sizeof(buffer)};
     msghdr message{};
@@ -130,7 +132,9 @@ bool Channel::Read() {
     if (n == 0 || (message.msg_flags & MSG_CTRUNC) != 0) return false;
     in_.append(buffer, n);
     if (static_cast<size_t>(n) < sizeof(buffer)) return true;
+    ++reads;
   }
+  return true;
 }
 
 bool Channel::Deliver() {
@@ -155,13 +159,19 @@ bool Channel::Deliver() {
   }
   in_.erase(0, in_offset_);
   in_offset_ = 0;
-  return true;
+  return Plausible();
+}
+
+bool Channel::Plausible() const {
+  return in_.empty() ? in_fds_.empty() : in_fds_.size() <= kMaxFds;
 }
 
 void Channel::Close() {
   reactor_->Remove(fd_.get());
   fd_.Reset();
   out_.clear();
+  in_.clear();
+  in_fds_.clear();
   // Moved out first: the handler may destroy this channel, and with it the function object.
   const std::function<void()> on_close = std::move(on_close_);
   if (on_close) on_close();

@@ -2,7 +2,8 @@
 // local engine: server and launcher, launcher and init, server and init, init and shim.
 //
 // A frame is {u32 length, u16 type, u16 descriptors} and a body of codec.h. Descriptors travel with the frame's first
-// bytes. Anything malformed (over-long, unknown count of descriptors) closes the channel: a peer is never trusted.
+// bytes. Anything malformed (over-long, more or fewer descriptors than announced) closes the channel: a peer is never
+// trusted, and cannot make this side hold more than one frame and kMaxFds descriptors that are not yet delivered.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_CHANNEL_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_CHANNEL_H_
 
@@ -58,9 +59,10 @@ class Channel {
   };
 
   void OnEvents(uint32_t events);
-  bool Read();         // False: closed.
-  bool Deliver();      // False: rubbish, or destroyed by a handler.
-  bool WriteQueued();  // False: broken.
+  bool Read();             // False: closed.
+  bool Deliver();          // False: rubbish, or destroyed by a handler.
+  bool Plausible() const;  // What waits for more bytes may be the beginning of a frame.
+  bool WriteQueued();      // False: broken.
   void Close();
 
   static constexpr size_t kQueueLimit = 64 << 20;

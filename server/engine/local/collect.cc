@@ -91,8 +91,9 @@ class Sender {
 
 bool IsSafeName(absl::string_view name) {
   if (name.empty() || absl::StartsWith(name, "/")) return false;
+  int depth = 0;
   for (const absl::string_view part : absl::StrSplit(name, '/')) {
-    if (part.empty() || part == "." || part == "..") return false;
+    if (part.empty() || part == "." || part == ".." || ++depth > kMaxDepth + 1) return false;
   }
   return name.find('\0') == absl::string_view::npos;
 }
@@ -146,6 +147,7 @@ absl::Status FileReceiver::Feed(absl::string_view bytes) {
     std::memcpy(&file_left_, pending_.data() + 4, 8);
     if (file_left_ > static_cast<uint64_t>(left_)) return absl::ResourceExhaustedError("more files than allowed");
     left_ -= static_cast<int64_t>(file_left_);
+    if (++files_ > kMaxFiles) return absl::ResourceExhaustedError(absl::StrCat("more than ", kMaxFiles, " files"));
     MAYFLY_RETURN_IF_ERROR(OpenFile(pending_.substr(kRecordHeader)));
     pending_.clear();
   }

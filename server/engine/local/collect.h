@@ -13,15 +13,19 @@
 
 namespace mayfly::local {
 
-// Streams `paths` (files, or folders with all below them), relative to `folder`, to `out`. Follows no link. A path that
-// does not exist is left out. An absl::StatusCode as exit code.
+// Streams `paths` (files, or folders with all below them), relative to `folder`, to `out`. Follows no link and leaves
+// out what is neither file nor folder, what does not exist and what lies deeper than 64 folders. An absl::StatusCode as
+// exit code.
 int SendFiles(const std::string& folder, const std::vector<std::string>& paths, int64_t max_bytes, int out);
 
 // Writes a stream of SendFiles below `destination`, which must exist. Fed in pieces of any size.
 class FileReceiver {
  public:
+  static constexpr int kMaxFiles = 10000;  // Empty ones cost the host something, too.
+
   FileReceiver(std::string destination, int64_t max_bytes);
-  // INVALID_ARGUMENT for a name that leads out; RESOURCE_EXHAUSTED over `max_bytes`, keeping what was written.
+  // INVALID_ARGUMENT for a name that leads out; RESOURCE_EXHAUSTED over `max_bytes` or kMaxFiles, keeping what was
+  // written.
   absl::Status Feed(absl::string_view bytes);
 
  private:
@@ -29,6 +33,7 @@ class FileReceiver {
 
   std::string destination_;
   int64_t left_;
+  int files_ = 0;
   std::string pending_;
   UniqueFd file_;
   uint64_t file_left_ = 0;

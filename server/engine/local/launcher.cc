@@ -71,6 +71,16 @@ bool IsSomebody(uint32_t id) {
   return false;
 }
 
+// Names become parts of paths and lines of descriptors.
+bool IsOneLine(absl::string_view text) {
+  return text.size() < 4096 && text.find_first_of(absl::string_view("\n\0", 2)) == absl::string_view::npos;
+}
+
+bool IsScopeName(absl::string_view name) {
+  return !name.empty() && name.size() <= 255 && name[0] != '.' && name.find('/') == absl::string_view::npos &&
+         IsOneLine(name);
+}
+
 struct Shell {
   enum class State { kNetworks, kWarming, kWarm, kTaken, kEnding, kDead };
   State state = State::kNetworks;
@@ -186,17 +196,20 @@ class Launcher {
     switch (frame.type) {
       case TakeRequest::kType: {
         TakeRequest request;
-        if (Decode(frame.body, request)) Take(std::move(request));
-        return;
+        if (!Decode(frame.body, request) || !IsScopeName(request.scope)) return;
+        if (!IsOneLine(request.environment) || !IsOneLine(request.owner)) {
+          return Reply(request.scope, "a name with a line break");
+        }
+        return Take(std::move(request));
       }
       case ReleaseRequest::kType: {
         ReleaseRequest request;
-        if (Decode(frame.body, request)) Release(request.scope);
+        if (Decode(frame.body, request) && IsScopeName(request.scope)) Release(request.scope);
         return;
       }
       case EgressRequest::kType: {
         EgressRequest request;
-        if (Decode(frame.body, request)) StartEgress(request.scope);
+        if (Decode(frame.body, request) && IsScopeName(request.scope)) StartEgress(request.scope);
         return;
       }
       case DescribeRequest::kType:

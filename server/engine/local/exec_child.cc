@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -29,23 +31,7 @@ namespace {
 constexpr char kDefaultPath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr rlim_t kOpenFiles = 65536;
 
-// Shared between the vforked child and its parent, which sleeps until the exec.
-struct Attempt {
-  const ExecSpec* spec;
-  const std::vector<sock_filter>* filter;
-  const std::vector<std::string>* candidates;
-  char* const* argv;
-  char* const* envp;
-  sigset_t* mask;
-  int error = 0;
-  const char* step = "";
-};
-
-int Fail(Attempt* attempt, const char* step) {
-  attempt->error = errno;
-  attempt->step = step;
-  _exit(127);
-}
+constexpr size_t kStackBytes = 64 * 1024;
 
 void SetLimit(__rlimit_resource resource, rlim_t value) {
   rlimit limit;
@@ -55,7 +41,7 @@ void SetLimit(__rlimit_resource resource, rlim_t value) {
   setrlimit(resource, &limit);
 }
 
-bool DropPrivileges(const Attempt* attempt) {
+bool DropPrivileges(const std::vector<sock_filter>& filter) {
   for (int cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; ++cap) {
   }
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
@@ -63,21 +49,57 @@ bool DropPrivileges(const Attempt* attempt) {
   __user_cap_data_struct data[2] = {};
   if (syscall(SYS_capset, &header, data) != 0) return false;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
-  sock_fprog program{static_cast<unsigned short>(attempt->filter->size()),
-                     const_cast<sock_filter*>(attempt->filter->data())};
+  sock_fprog program{static_cast<unsigned short>(filter.size()), const_cast<sock_filter*>(filter.data())};
   return program.len == 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+// Everything that does not depend on what will be executed. The step that failed; nullptr: none.
+// Only what is safe between vfork and exec, here and in all that follows: the memory, and with it every lock, is the
+// parent's.
+const char* GiveUpRights(const std::vector<sock_filter>& filter) {
+  struct sigaction action{};
+  action.sa_handler = SIG_DFL;
+  for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);
+  if (setsid() < 0) return "setsid";
+  if (chroot("/root") != 0 || chdir("/") != 0) return "chroot";
+  const int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (oom >= 0 && write(oom, "500", 3) < 0) errno = 0;
+  if (oom >= 0) close(oom);
+  umask(022);
+  SetLimit(RLIMIT_CORE, 0);
+  SetLimit(RLIMIT_NOFILE, kOpenFiles);
+  return DropPrivileges(filter) ? nullptr : "dropping privileges";
+}
+
+long Futex(std::atomic<uint32_t>* word, int operation, uint32_t value, const timespec* limit = nullptr) {
+  return syscall(SYS_futex, word, operation, value, limit, nullptr, 0);
 }
 
 }  // namespace
 
-// Only what is safe between vfork and exec: the memory, and with it every lock, is the parent's.
-int ExecChildMain(void* argument) {
-  auto* attempt = static_cast<Attempt*>(argument);
+// Shared between the child and its parent, which sleeps until the exec.
+struct ExecAttempt {
+  const ExecSpec* spec;
+  const std::vector<sock_filter>* filter;
+  const std::vector<std::string>* candidates;
+  char* const* argv;
+  char* const* envp;
+  int error = 0;
+  const char* step = "";
+};
+
+namespace {
+
+int Fail(ExecAttempt* attempt, const char* step) {
+  attempt->error = errno;
+  attempt->step = step;
+  _exit(127);
+}
+
+int Execute(ExecAttempt* attempt) {
   const ExecSpec& spec = *attempt->spec;
-  struct sigaction action{};
-  action.sa_handler = SIG_DFL;
-  for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);
-  if (setsid() < 0) return Fail(attempt, "setsid");
+  // Unshared: a waiting child has had the parent's descriptors, also those that came while it slept.
+  syscall(SYS_close_range, 3, UINT_MAX, CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC);
   if (spec.terminal) ioctl(spec.stdio[0], TIOCSCTTY, 0);
   // Above 2 first: one of the sources may itself be 0, 1 or 2.
   int moved[3];
@@ -85,17 +107,9 @@ int ExecChildMain(void* argument) {
   for (int i = 0; i < 3; ++i) {
     if (dup2(moved[i], i) < 0) return Fail(attempt, "standard streams");
   }
-  if (chroot("/root") != 0) return Fail(attempt, "chroot");
   if (chdir(spec.workdir.empty() ? "/" : spec.workdir.c_str()) != 0) return Fail(attempt, "workdir");
-  const int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (oom >= 0 && write(oom, "500", 3) < 0) errno = 0;
-  umask(022);
-  SetLimit(RLIMIT_CORE, 0);
-  SetLimit(RLIMIT_NOFILE, kOpenFiles);
   if (spec.data_bytes > 0) SetLimit(RLIMIT_DATA, static_cast<rlim_t>(spec.data_bytes));
   if (spec.processes > 0) SetLimit(RLIMIT_NPROC, static_cast<rlim_t>(spec.processes));
-  syscall(SYS_close_range, 3, UINT_MAX, CLOSE_RANGE_CLOEXEC);
-  if (!DropPrivileges(attempt)) return Fail(attempt, "dropping privileges");
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -108,6 +122,74 @@ int ExecChildMain(void* argument) {
   }
   errno = worst;
   return Fail(attempt, "exec");
+}
+
+int VforkedMain(void* argument) {
+  auto* attempt = static_cast<ExecAttempt*>(argument);
+  if (const char* step = GiveUpRights(*attempt->filter); step != nullptr) return Fail(attempt, step);
+  return Execute(attempt);
+}
+
+// All signals are blocked in the child until it executes.
+pid_t Clone(int (*main)(void*), char* stack_end, int flags, void* argument, int* pidfd, void* shares) {
+  sigset_t all, old;
+  sigfillset(&all);
+  sigprocmask(SIG_BLOCK, &all, &old);
+  const pid_t pid = clone(main, stack_end, CLONE_VM | CLONE_PIDFD | SIGCHLD | flags, argument, pidfd, nullptr, shares);
+  const int error = errno;
+  sigprocmask(SIG_SETMASK, &old, nullptr);
+  errno = error;
+  return pid;
+}
+
+}  // namespace
+
+WaitingChild::WaitingChild(const std::vector<sock_filter>* filter)
+    : filter_(filter), stack_(std::make_unique_for_overwrite<char[]>(kStackBytes)) {}
+
+std::unique_ptr<WaitingChild> WaitingChild::Make(const std::vector<sock_filter>* filter) {
+  std::unique_ptr<WaitingChild> child(new WaitingChild(filter));
+  int pidfd = -1;
+  char* const end = child->stack_.get() + kStackBytes;
+  child->pid_ = Clone(&WaitingChild::Main, end - reinterpret_cast<uintptr_t>(end) % 16,
+                      CLONE_FILES | CLONE_CHILD_CLEARTID, child.get(), &pidfd, &child->shares_);
+  if (child->pid_ < 0) return nullptr;
+  child->pidfd_ = UniqueFd(pidfd);
+  // Until it sleeps: two at work in one memory would write each other's errno. It needs microseconds, unless it was
+  // killed.
+  const timespec limit{1, 0};
+  while (child->state_ == kPreparing && Futex(&child->state_, FUTEX_WAIT_PRIVATE, kPreparing, &limit) == 0) {
+  }
+  if (child->state_ != kWaiting) return nullptr;
+  return child;
+}
+
+WaitingChild::~WaitingChild() {
+  if (pid_ <= 0) return;
+  SignalPidfd(pidfd_.get(), SIGKILL).IgnoreError();
+  AwaitOwnMemory();
+}
+
+int WaitingChild::Main(void* self) {
+  auto* child = static_cast<WaitingChild*>(self);
+  const bool ready = GiveUpRights(*child->filter_) == nullptr;
+  child->state_ = ready ? kWaiting : kFailed;
+  Futex(&child->state_, FUTEX_WAKE_PRIVATE, 1);
+  if (!ready) _exit(127);
+  while (child->state_ != kTold) Futex(&child->state_, FUTEX_WAIT_PRIVATE, kWaiting);
+  return Execute(child->attempt_);
+}
+
+void WaitingChild::Tell(ExecAttempt* attempt) {
+  attempt_ = attempt;
+  state_ = kTold;
+  Futex(&state_, FUTEX_WAKE_PRIVATE, 1);
+  AwaitOwnMemory();
+}
+
+// The kernel's wake-up is not a private one.
+void WaitingChild::AwaitOwnMemory() {
+  while (shares_ != 0) Futex(&shares_, FUTEX_WAIT, 1);
 }
 
 std::map<std::string, std::string> WithDefaultVariables(std::map<std::string, std::string> variables) {
@@ -136,22 +218,22 @@ PreparedExec::PreparedExec(ExecSpec spec, const std::vector<sock_filter>* filter
   envp_.push_back(nullptr);
 }
 
-absl::StatusOr<PreparedExec::Started> PreparedExec::Run(Cause* cause) {
-  alignas(16) static char stack[128 * 1024];
-  sigset_t all, old;
-  sigfillset(&all);
-  sigprocmask(SIG_BLOCK, &all, &old);
-  Attempt attempt{&spec_, filter_, &candidates_, argv_.data(), envp_.data(), &old};
-  int pidfd = -1;
-  const pid_t pid =
-      clone(ExecChildMain, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &attempt, &pidfd);
-  const int clone_error = errno;
-  sigprocmask(SIG_SETMASK, &old, nullptr);
-  if (pid < 0) {
-    *cause = Explain(clone_error, "fork");
-    return absl::ResourceExhaustedError(cause->message);
+absl::StatusOr<PreparedExec::Started> PreparedExec::Run(Cause* cause, std::unique_ptr<WaitingChild> child) {
+  ExecAttempt attempt{&spec_, filter_, &candidates_, argv_.data(), envp_.data()};
+  Started started;
+  if (child != nullptr) {
+    child->Tell(&attempt);
+    started = Started{std::exchange(child->pid_, 0), std::move(child->pidfd_)};
+  } else {
+    alignas(16) static char stack[kStackBytes];
+    int pidfd = -1;
+    const pid_t pid = Clone(VforkedMain, stack + sizeof(stack), CLONE_VFORK, &attempt, &pidfd, nullptr);
+    if (pid < 0) {
+      *cause = Explain(errno, "fork");
+      return absl::ResourceExhaustedError(cause->message);
+    }
+    started = Started{pid, UniqueFd(pidfd)};
   }
-  Started started{pid, UniqueFd(pidfd)};
   if (attempt.error == 0) return started;
   *cause = Explain(attempt.error, attempt.step);
   return absl::FailedPreconditionError(cause->message);

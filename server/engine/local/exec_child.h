@@ -5,8 +5,10 @@
 #include <linux/filter.h>
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,7 +28,40 @@ struct ExecSpec {
   int64_t processes = 0;   // RLIMIT_NPROC; 0: none.
 };
 
-// What is ready long before the start, so that the start is a vfork and an exec.
+struct ExecAttempt;
+
+// A child that shares the caller's memory and descriptors, has given up everything that a service must not have, and
+// sleeps until it is told what to execute. That much less is left between a start and the program's first instruction.
+// The caller must not run anything that it does not trust in its pid namespace meanwhile.
+class WaitingChild {
+ public:
+  // In the service's tree as it is at that time; mounts that come later are seen. Null when there is none to be had.
+  static std::unique_ptr<WaitingChild> Make(const std::vector<sock_filter>* filter);
+  ~WaitingChild();
+  WaitingChild(const WaitingChild&) = delete;
+  WaitingChild& operator=(const WaitingChild&) = delete;
+
+  pid_t pid() const { return pid_; }
+
+ private:
+  friend class PreparedExec;
+  enum State : uint32_t { kPreparing, kWaiting, kTold, kFailed };
+
+  explicit WaitingChild(const std::vector<sock_filter>* filter);
+  static int Main(void* self);
+  void Tell(ExecAttempt* attempt);  // Returns when it has executed or ended.
+  void AwaitOwnMemory();
+
+  const std::vector<sock_filter>* filter_;
+  std::unique_ptr<char[]> stack_;
+  std::atomic<uint32_t> state_{kPreparing};
+  std::atomic<uint32_t> shares_{1};  // Cleared by the kernel when it no longer shares our memory.
+  ExecAttempt* attempt_ = nullptr;
+  pid_t pid_ = 0;
+  UniqueFd pidfd_;
+};
+
+// What is ready long before the start, so that the start is a vfork and an exec, or with a WaitingChild an exec.
 class PreparedExec {
  public:
   PreparedExec(ExecSpec spec, const std::vector<sock_filter>* filter);
@@ -37,11 +72,11 @@ class PreparedExec {
     pid_t pid = 0;
     UniqueFd pidfd;
   };
-  // Returns when the program runs, or has failed to: then `cause` says why, from what is on disk.
-  absl::StatusOr<Started> Run(Cause* cause);
+  // Returns when the program runs, or has failed to: then `cause` says why, from what is on disk. In `child`, which is
+  // used up, or for nullptr in a new one.
+  absl::StatusOr<Started> Run(Cause* cause, std::unique_ptr<WaitingChild> child = nullptr);
 
  private:
-  friend int ExecChildMain(void* argument);
   Cause Explain(int error, const std::string& step) const;
 
   ExecSpec spec_;

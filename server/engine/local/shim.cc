@@ -71,6 +71,7 @@ class Shim {
     prctl(PR_SET_NAME, "mayfly-shim", 0, 0, 0);
     MAYFLY_RETURN_IF_ERROR(BuildRoot(*config_.root));
     devnull_ = UniqueFd(open("/root/dev/null", O_RDWR | O_CLOEXEC));
+    waiting_ = WaitingChild::Make(config_.filter);
     return absl::OkStatus();
   }
 
@@ -143,6 +144,7 @@ class Shim {
     exec.stdio[1] = stdout_.get();
     exec.stdio[2] = stderr_.get();
     prepared_ = std::make_unique<PreparedExec>(std::move(exec), config_.filter);
+    if (waiting_ == nullptr) waiting_ = WaitingChild::Make(config_.filter);
     std::vector<UniqueFd> notify;
     if (setup.notify) {
       auto socket = MakeNotifySocket();
@@ -172,7 +174,7 @@ class Shim {
     getrusage(RUSAGE_CHILDREN, &before_);
     // Before the exec: on a busy machine the program may have run for a while before this process gets another turn.
     const absl::Duration when = MonotonicNow();
-    auto started = prepared_->Run(&cause);
+    auto started = prepared_->Run(&cause, std::move(waiting_));
     prepared_.reset();
     // Held by the node alone from here on: their end is the end of its output.
     stdout_.Reset();
@@ -245,6 +247,7 @@ class Shim {
   }
 
   void OtherEnded(pid_t pid, int status) {
+    if (waiting_ != nullptr && pid == waiting_->pid()) waiting_.reset();
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (const auto it = spawned_.find(pid); it != spawned_.end()) {
       channel_->Send(ShimSpawnDone{it->second, 0, "", code});
@@ -287,6 +290,7 @@ class Shim {
   UniqueFd children_, devnull_, diag_, stdout_, stderr_;
   ProcessSpec process_;
   std::unique_ptr<PreparedExec> prepared_;
+  std::unique_ptr<WaitingChild> waiting_;  // The next attempt's process.
   rusage before_{};
   pid_t main_ = 0;
   std::map<pid_t, uint64_t> spawned_, collectors_;

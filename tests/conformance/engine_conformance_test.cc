@@ -3,6 +3,8 @@
 
 #include <csignal>
 
+#include "absl/strings/str_cat.h"
+
 namespace mayfly {
 namespace {
 
@@ -71,6 +73,37 @@ TEST_P(EngineConformanceTest, DestroyWhileNodesArePreparedAndStarting) {
   EXPECT_OK(engine().Start({scope.scope, "a"}, false));
   EXPECT_OK(engine().Destroy(scope.scope));
   EXPECT_THAT(Await(scope, Kind::kScopeReleased).receipt.blockers, IsEmpty());
+}
+
+TEST_P(EngineConformanceTest, AScopeTakesMoreNodesThanItExpected) {
+  const NodeRef scope = MakeScope();
+  const int expected = Spec(scope.scope).expected_nodes;
+  std::vector<NodeRef> nodes;
+  for (int i = 0; i < 4 * expected; ++i) {
+    nodes.push_back({scope.scope, absl::StrCat("n", i)});
+    EXPECT_OK(engine().Prepare(nodes.back(), Listening("tcp", 7000, Probe::Kind::kTcp)));
+  }
+  for (const NodeRef& node : nodes) {
+    Await(node, Kind::kPrepared);
+    EXPECT_OK(engine().Start(node, false));
+  }
+  for (const NodeRef& node : nodes) Await(node, Kind::kReady);
+  // The last reaches the first, as any two do.
+  const NodeRef caller = Launch("caller", Workload({"connect", "n0:7000", "exit", "0"}), /*one_shot=*/true);
+  EXPECT_EQ(Await(caller, Kind::kExited).exit_code, 0);
+  EXPECT_OK(engine().Destroy(scope.scope));
+  EXPECT_THAT(Await(scope, Kind::kScopeReleased).receipt.blockers, IsEmpty());
+}
+
+TEST_P(EngineConformanceTest, AnUnexpectedNodeIsStoppedBeforeItHasAPlace) {
+  const NodeRef scope = MakeScope();
+  NodeRef last;
+  for (int i = 0; i < 10; ++i) {
+    last = {scope.scope, absl::StrCat("n", i)};
+    EXPECT_OK(engine().Prepare(last, Workload({"sleep", "60000"})));
+  }
+  EXPECT_OK(engine().Stop(last));
+  EXPECT_TRUE(Await(last, Kind::kExited).stopped);
 }
 
 TEST_P(EngineConformanceTest, DestroyEndsWhatRuns) {

@@ -223,6 +223,19 @@ TEST_F(LocalEngineTest, ProcessLimitHoldsAndIsNamed) {
   EXPECT_EQ(world_.Processes(), 0);
 }
 
+TEST_F(LocalEngineTest, LimitsHoldForNodesBeyondTheExpectedOnes) {
+  for (int i = 0; i < 8; ++i) {
+    ProcessSpec waiting;
+    waiting.argv = {Workload(), "sleep", "60000"};
+    world_.StartService(absl::StrCat("n", i), waiting);
+  }
+  ProcessSpec process;
+  process.argv = {Workload(), "eat", "400"};
+  process.resources.memory_bytes = 64 << 20;
+  const EngineEvent end = world_.RunJob("ninth", process);
+  EXPECT_EQ(end.cause.code, CauseCode::kOutOfMemory) << FormatCause(end.cause);
+}
+
 TEST_F(LocalEngineTest, FailuresOfStartNameTheirCause) {
   ProcessSpec process;
   process.argv = {"no-such-program"};

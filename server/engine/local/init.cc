@@ -14,16 +14,19 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <deque>
 #include <map>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
+#include "server/engine/local/cgroup.h"
 #include "server/engine/local/channel.h"
 #include "server/engine/local/egress.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/network.h"
 #include "server/engine/local/node.h"
+#include "server/engine/local/plot.h"
 #include "server/engine/local/proxy.h"
 #include "server/engine/local/relay.h"
 #include "server/engine/local/shim.h"
@@ -55,8 +58,6 @@ class Init : public NodeHost {
   // NodeHost:
   Reactor* reactor() override { return &reactor_; }
   const std::string& scope() const override { return scope_; }
-  bool memory_limits() const override { return config_.memory_limits; }
-  bool process_limits() const override { return config_.process_limits; }
   int log_folder() const override { return log_folder_.get(); }
   ProbeBudget* probe_budget() override { return &probe_budget_; }
   void RunInside(Slot& slot, const std::vector<std::string>& argv,
@@ -181,14 +182,13 @@ class Init : public NodeHost {
       }
       case StartRequest::kType: {
         StartRequest request;
-        if (!Decode(frame.body, request)) return;
-        if (Node* node = Find(request.node)) node->Start(request.one_shot);
+        if (Decode(frame.body, request)) StartNode(request);
         return;
       }
       case StopRequest::kType: {
         StopRequest request;
         if (!Decode(frame.body, request)) return;
-        if (Node* node = Find(request.node)) node->Stop();
+        StopNode(request.node);
         return;
       }
       case ExecCommand::kType: {
@@ -240,6 +240,20 @@ class Init : public NodeHost {
       default:
         return;
     }
+  }
+
+  void StopNode(const std::string& name) {
+    if (Node* node = Find(name)) return node->Stop();
+    const auto it = FindPlaceless(name);
+    if (it == placeless_.end()) return;
+    const int attempt = it->prepare.attempt;
+    placeless_.erase(it);
+    EmitNeverStarted(name, attempt);
+  }
+
+  void StartNode(const StartRequest& request) {
+    if (Node* node = Find(request.node)) return node->Start(request.one_shot);
+    if (const auto it = FindPlaceless(request.node); it != placeless_.end()) it->start = request;
   }
 
   void Expose(const ExposeRequest& request, UniqueFd listener) {
@@ -299,7 +313,7 @@ class Init : public NodeHost {
     Node* node = Find(request.node);
     if (node == nullptr) {
       Slot* const free = FreeSlot();
-      if (free == nullptr) return RefusePrepare(request);
+      if (free == nullptr) return WaitForPlace(std::move(request));
       node = nodes_.emplace(request.node, std::make_unique<Node>(this, request.node, free)).first->second.get();
       WriteHosts();
     }
@@ -345,14 +359,86 @@ class Init : public NodeHost {
     return absl::OkStatus();
   }
 
-  void RefusePrepare(const PrepareRequest& request) {
+  // ---- More nodes than were expected. ----
+  struct Placeless {
+    PrepareRequest prepare;
+    StartRequest start;  // Asked for meanwhile; without a node: not yet.
+  };
+
+  void WaitForPlace(PrepareRequest request) {
+    if (const auto it = FindPlaceless(request.node); it != placeless_.end()) placeless_.erase(it);
+    placeless_.push_back({std::move(request), {}});
+    // What else comes in this round is made together with it.
+    reactor_.AddTimer(absl::ZeroDuration(), [this] { Grow(); });
+  }
+
+  std::vector<Placeless>::iterator FindPlaceless(const std::string& node) {
+    return std::find_if(placeless_.begin(), placeless_.end(),
+                        [&node](const Placeless& waiting) { return waiting.prepare.node == node; });
+  }
+
+  // By a child, because the kernel may take its time over networks.
+  void Grow() {
+    if (maker_ != nullptr || placeless_.empty()) return;
+    const int first = static_cast<int>(slots_.size());
+    const int count = std::min(static_cast<int>(placeless_.size()), kMaxSlots - first);
+    if (count <= 0) return RefusePlaceless("no environment has more");
+    auto child = StartMoreNetworksMaker(first, count);
+    if (!child.ok()) return RefusePlaceless(child.status().message());
+    maker_error_ = "the kernel refused";
+    maker_ = std::make_unique<Channel>(
+        &reactor_, std::move(child->channel),
+        [this](Frame frame) {
+          if (frame.type == kNetworkError) maker_error_ = frame.body;
+          for (UniqueFd& fd : frame.fds) more_networks_.push_back(std::move(fd));
+        },
+        [this] { OnGrown(); });
+  }
+
+  void OnGrown() {
+    maker_.reset();
+    if (more_networks_.empty()) return RefusePlaceless(maker_error_);
+    CgroupHost groups;
+    if (!config_.groups.empty()) groups.mode = CgroupHost::Mode::kV1;
+    for (const auto& [controller, folder] : config_.groups) {
+      groups.folders[controller] = absl::StrCat("/proc/self/fd/", folder.get());
+    }
+    for (UniqueFd& network : std::exchange(more_networks_, {})) {
+      Slot& slot = slots_.emplace_back();
+      slot.index = static_cast<int>(slots_.size()) - 1;
+      slot.network = std::move(network);
+      // Without a group of its own, a node is limited as on hosts without control groups.
+      if (auto cgroup = MakeSlotCgroup(groups, ".", slot.index); cgroup.ok()) slot.cgroup = *std::move(cgroup);
+    }
+    for (Placeless& waiting : std::exchange(placeless_, {})) {
+      Prepare(std::move(waiting.prepare));
+      if (!waiting.start.node.empty()) StartNode(waiting.start);
+    }
+  }
+
+  void RefusePlaceless(absl::string_view why) {
+    for (const Placeless& waiting : std::exchange(placeless_, {})) {
+      const PrepareRequest& request = waiting.prepare;
+      EngineEvent event;
+      event.kind = EngineEvent::Kind::kStartFailed;
+      event.node = NodeRef{scope_, request.node, request.attempt};
+      event.when = MonotonicNow();
+      event.cause.code = CauseCode::kHostLimit;
+      event.cause.node = request.node;
+      event.cause.message =
+          absl::StrCat("the environment has ", slots_.size(), " places for services, and more cannot be made: ", why,
+                       "; take it down and bring it up again, or start fewer services");
+      Emit(event, UniqueFd());
+    }
+  }
+
+  // It never had a place: that is its end.
+  void EmitNeverStarted(const std::string& node, int attempt) {
     EngineEvent event;
-    event.kind = EngineEvent::Kind::kStartFailed;
-    event.node = NodeRef{scope_, request.node, request.attempt};
+    event.kind = EngineEvent::Kind::kExited;
+    event.node = NodeRef{scope_, node, attempt};
     event.when = MonotonicNow();
-    event.cause.code = CauseCode::kHostLimit;
-    event.cause.node = request.node;
-    event.cause.message = absl::StrCat("the environment has no free place beyond its ", slots_.size());
+    event.stopped = true;
     Emit(event, UniqueFd());
   }
 
@@ -460,7 +546,11 @@ class Init : public NodeHost {
   UniqueFd children_, listener_, log_folder_;
   UniqueFd source_;  // A mount of source_root_, until a node asks for it.
   std::string source_root_;
-  std::vector<Slot> slots_;
+  std::deque<Slot> slots_;            // Grows; nodes and channels point into it.
+  std::vector<Placeless> placeless_;  // Until there are more slots.
+  std::unique_ptr<Channel> maker_;    // Of their networks.
+  std::vector<UniqueFd> more_networks_;
+  std::string maker_error_;
   size_t waiting_for_shims_ = 0;
   std::string scope_, environment_;
   std::map<std::string, std::unique_ptr<Node>> nodes_;

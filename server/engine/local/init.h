@@ -6,6 +6,8 @@
 
 #include <linux/filter.h>
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "server/engine/local/cgroup.h"
@@ -15,13 +17,13 @@
 namespace mayfly::local {
 
 struct InitConfig {
-  UniqueFd launcher;                // Channel to the launcher; its end ends an init that is not yet assigned.
-  std::vector<UniqueFd> slots;      // Network namespaces.
-  std::vector<SlotCgroup> cgroups;  // As many as slots.
-  int shims = 0;                    // Slots that get a shim ahead.
+  UniqueFd launcher;                       // Channel to the launcher; its end ends an init that is not yet assigned.
+  std::vector<UniqueFd> slots;             // Network namespaces.
+  std::vector<SlotCgroup> cgroups;         // As many as slots.
+  std::map<std::string, UniqueFd> groups;  // By controller: where the init may make groups of further slots.
+  int shims = 0;                           // Slots that get a shim ahead.
   RootPlan root;
   const std::vector<sock_filter>* filter = nullptr;
-  bool memory_limits = false, process_limits = false;  // By control groups.
 };
 
 // Runs as pid 1 of its own pid, mount, ipc and uts namespaces, in the hub's network and with all capabilities of the

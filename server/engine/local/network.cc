@@ -199,6 +199,53 @@ std::string FormatAddress(uint32_t address) {
   return inet_ntop(AF_INET, &address, text, sizeof(text));
 }
 
+namespace {
+
+// Joined to the hub that `hub` speaks to. Afterwards the caller is in the last of them.
+absl::StatusOr<std::vector<UniqueFd>> MakeSlots(NetlinkSocket& hub, int first, int count) {
+  std::vector<UniqueFd> slots;
+  std::vector<NetlinkSocket> routes;
+  for (int i = 0; i < count; ++i) {
+    if (unshare(CLONE_NEWNET) != 0) return ErrnoStatus(errno, "unshare of a network");
+    MAYFLY_RETURN_IF_ERROR(TuneCurrentNetwork());
+    MAYFLY_ASSIGN_OR_RETURN(UniqueFd fd, CurrentNetwork());
+    MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
+    slots.push_back(std::move(fd));
+    routes.push_back(std::move(route));
+  }
+  NetlinkBatch pairs;
+  for (int i = 0; i < count; ++i) AddPair(pairs, first + i, slots[i].get());
+  MAYFLY_RETURN_IF_ERROR(Annotate(hub.Execute(std::move(pairs)), "veth pairs"));
+  for (int i = 0; i < count; ++i) {
+    NetlinkBatch batch;
+    SetUp(batch, kLoopbackIndex);
+    NoIpv6Address(batch, kEthIndex);
+    AddAddress(batch, kEthIndex, SlotAddress(first + i), kPrefix);
+    SetUp(batch, kEthIndex);
+    MAYFLY_RETURN_IF_ERROR(Annotate(routes[i].Execute(std::move(batch)), absl::StrCat("slot ", first + i)));
+  }
+  for (const UniqueFd& slot : slots) {
+    MAYFLY_RETURN_IF_ERROR(Enter(slot));
+    MAYFLY_RETURN_IF_ERROR(AwaitVeths(/*hub=*/false));
+  }
+  return slots;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<UniqueFd>> MakeMoreNetworks(int first, int count) {
+  MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket hub, NetlinkSocket::Open(NETLINK_ROUTE));
+  for (int i = 0; i < count; ++i) {
+    // Of the scope before, whose networks the kernel may still be letting go of.
+    ifinfomsg stale{};
+    stale.ifi_index = kFirstPortIndex + first + i;
+    NetlinkBatch batch;
+    batch.Begin(RTM_DELLINK, 0, stale);
+    hub.Execute(std::move(batch)).IgnoreError();
+  }
+  return MakeSlots(hub, first, count);
+}
+
 absl::StatusOr<Networks> MakeNetworks(int slots) {
   Networks networks;
   networks.user = UniqueFd(open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC));
@@ -207,31 +254,7 @@ absl::StatusOr<Networks> MakeNetworks(int slots) {
   MAYFLY_RETURN_IF_ERROR(TuneCurrentNetwork());
   MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket hub, NetlinkSocket::Open(NETLINK_ROUTE));
   MAYFLY_RETURN_IF_ERROR(Annotate(MakeHub(hub), "bridge"));
-
-  std::vector<NetlinkSocket> routes;
-  for (int i = 0; i < slots; ++i) {
-    if (unshare(CLONE_NEWNET) != 0) return ErrnoStatus(errno, "unshare of a network");
-    MAYFLY_RETURN_IF_ERROR(TuneCurrentNetwork());
-    MAYFLY_ASSIGN_OR_RETURN(UniqueFd fd, CurrentNetwork());
-    MAYFLY_ASSIGN_OR_RETURN(NetlinkSocket route, NetlinkSocket::Open(NETLINK_ROUTE));
-    networks.slots.push_back(std::move(fd));
-    routes.push_back(std::move(route));
-  }
-  NetlinkBatch pairs;
-  for (int i = 0; i < slots; ++i) AddPair(pairs, i, networks.slots[i].get());
-  MAYFLY_RETURN_IF_ERROR(Annotate(hub.Execute(std::move(pairs)), "veth pairs"));
-  for (int i = 0; i < slots; ++i) {
-    NetlinkBatch batch;
-    SetUp(batch, kLoopbackIndex);
-    NoIpv6Address(batch, kEthIndex);
-    AddAddress(batch, kEthIndex, SlotAddress(i), kPrefix);
-    SetUp(batch, kEthIndex);
-    MAYFLY_RETURN_IF_ERROR(Annotate(routes[i].Execute(std::move(batch)), absl::StrCat("slot ", i)));
-  }
-  for (const UniqueFd& slot : networks.slots) {
-    MAYFLY_RETURN_IF_ERROR(Enter(slot));
-    MAYFLY_RETURN_IF_ERROR(AwaitVeths(/*hub=*/false));
-  }
+  MAYFLY_ASSIGN_OR_RETURN(networks.slots, MakeSlots(hub, 0, slots));
   MAYFLY_RETURN_IF_ERROR(Enter(networks.hub));
   MAYFLY_RETURN_IF_ERROR(AwaitVeths(/*hub=*/true));
   // Last: a bridge that is set up before its ports work gets its carrier from a timer of the kernel, up to a second

@@ -36,6 +36,10 @@ struct Networks {
 // in the hub. For a child process made for the purpose.
 absl::StatusOr<Networks> MakeNetworks(int slots);
 
+// In the hub of a scope that lives, by a child process made for the purpose: networks of further slots, from number
+// `first` on.
+absl::StatusOr<std::vector<UniqueFd>> MakeMoreNetworks(int first, int count);
+
 // In the hub: makes `address` one of the hub's own. ALREADY_EXISTS when it is.
 absl::Status AddHubAddress(uint32_t address);
 // In a slot's network: sends packets for `address` to the hub.

@@ -71,8 +71,8 @@ void Node::Prepare(int attempt, ProcessSpec process, int source, std::vector<std
   setup.host_name = name_;
   setup.source = source;
   setup.wipe_source = wipe;
-  setup.limit_data = !host_->memory_limits();
-  setup.limit_processes = !host_->process_limits();
+  setup.limit_data = !slot_->cgroup.memory_max.valid();
+  setup.limit_processes = !slot_->cgroup.pids_max.valid();
   setup.notify = process_.probe.kind == Probe::Kind::kNotify;
   setup.routes = std::move(routes);
   setup.process = process_;
@@ -226,7 +226,7 @@ Cause Node::Diagnose(const ShimExited& exited) const {
   if (slot_->cgroup.OomKills() > 0) {
     cause.code = CauseCode::kOutOfMemory;
     cause.message = absl::StrCat("used all of its ", HumanSize(limit), " of memory and ", ending, after);
-  } else if (limit > 0 && !host_->memory_limits() && exited.usage.peak_memory_bytes > limit / 10 * 8) {
+  } else if (limit > 0 && !slot_->cgroup.memory_max.valid() && exited.usage.peak_memory_bytes > limit / 10 * 8) {
     cause.code = CauseCode::kOutOfMemory;
     cause.inferred = true;
     cause.message = absl::StrCat("used ", HumanSize(exited.usage.peak_memory_bytes), " of ", HumanSize(limit),

@@ -46,8 +46,6 @@ class NodeHost {
   virtual void RunInside(Slot& slot, const std::vector<std::string>& argv,
                          std::function<void(int exit_code, std::string output_tail)> done) = 0;
   virtual const std::string& scope() const = 0;
-  virtual bool memory_limits() const = 0;
-  virtual bool process_limits() const = 0;
 };
 
 class Node {

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
@@ -32,6 +33,15 @@ void SendAndFlush(int fd, uint16_t type, const std::string& body, std::vector<Un
   Channel channel(&reactor, UniqueFd(dup(fd)), [](Frame) {}, [] {});
   channel.SendBody(type, body, std::move(fds));
   channel.Flush();
+}
+
+void SendParts(int channel, std::vector<UniqueFd> all) {
+  while (!all.empty()) {
+    const size_t n = std::min(all.size(), Channel::kMaxFds);
+    std::vector<UniqueFd> part(std::make_move_iterator(all.begin()), std::make_move_iterator(all.begin() + n));
+    all.erase(all.begin(), all.begin() + n);
+    SendAndFlush(channel, kNetworkPart, "", std::move(part));
+  }
 }
 
 // In a child, which has no business of its own once the launcher is gone. A change of ids undoes it.
@@ -54,12 +64,7 @@ void EndWithLauncher(pid_t launcher) {
       all.push_back(std::move(networks->user));
       all.push_back(std::move(networks->hub));
       for (UniqueFd& fd : networks->slots) all.push_back(std::move(fd));
-      while (!all.empty()) {
-        const size_t n = std::min(all.size(), Channel::kMaxFds);
-        std::vector<UniqueFd> part(std::make_move_iterator(all.begin()), std::make_move_iterator(all.begin() + n));
-        all.erase(all.begin(), all.begin() + n);
-        SendAndFlush(channel, kNetworkPart, "", std::move(part));
-      }
+      SendParts(channel, std::move(all));
       _exit(0);
     }
   }
@@ -76,6 +81,19 @@ absl::Status ProvePlotClean(const Plot& plot) {
   return Annotate(ProveClean(/*hub=*/true), "hub");
 }
 
+// With v2, an init could make groups, but not let its shims enter: nodes of further slots are limited in other ways.
+std::map<std::string, UniqueFd> HandOutGroups(const CgroupHost& host, const std::string& group, const Plot& plot) {
+  std::map<std::string, UniqueFd> folders;
+  if (host.mode != CgroupHost::Mode::kV1) return folders;
+  for (const auto& [controller, base] : host.folders) {
+    UniqueFd folder(open(absl::StrCat(base, "/", group).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (folder.valid() && fchown(folder.get(), plot.host_id, plot.host_group) == 0) {
+      folders[controller] = std::move(folder);
+    }
+  }
+  return folders;
+}
+
 // Everything until the init exists. Runs in the short-lived child.
 absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group, const ShellParts& parts) {
   InitConfig config;
@@ -83,6 +101,7 @@ absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group,
     MAYFLY_ASSIGN_OR_RETURN(SlotCgroup cgroup, MakeSlotCgroup(*parts.cgroups, group, i));
     config.cgroups.push_back(std::move(cgroup));
   }
+  config.groups = HandOutGroups(*parts.cgroups, group, plot);
   // What keeps services together must not be what the kernel ends first. Ordinary users may not say so.
   WriteKernelFile(AT_FDCWD, "/proc/self/oom_score_adj", "-900").IgnoreError();
   rlimit files{};
@@ -99,8 +118,6 @@ absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group,
   config.shims = parts.shims;
   config.root = *parts.root;
   config.filter = parts.filter;
-  config.memory_limits = parts.cgroups->Has("memory");
-  config.process_limits = parts.cgroups->Has("pids");
   return config;
 }
 
@@ -172,6 +189,21 @@ absl::StatusOr<Child> StartNetworkMaker(const Plot& plot, int slots) {
   }
   if (send(pair.first.get(), "g", 1, MSG_NOSIGNAL) != 1) return ErrnoStatus(errno, "network maker");
   return Child{pid, std::move(pair.first)};
+}
+
+absl::StatusOr<Child> StartMoreNetworksMaker(int first, int count) {
+  MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+  MAYFLY_ASSIGN_OR_RETURN(const pid_t pid, CloneProcess(0));
+  if (pid != 0) return Child{pid, std::move(pair.first)};
+  const int channel = pair.second.get();
+  CloseAllExcept({channel});
+  auto networks = MakeMoreNetworks(first, count);
+  if (networks.ok()) {
+    SendParts(channel, *std::move(networks));
+  } else {
+    SendAndFlush(channel, kNetworkError, std::string(networks.status().message()), {});
+  }
+  _exit(networks.ok() ? 0 : 1);
 }
 
 absl::StatusOr<Child> StartShell(const Plot& plot, const std::string& group, const ShellParts& parts) {

@@ -43,6 +43,9 @@ constexpr uint16_t kNetworkPart = 80;
 constexpr uint16_t kNetworkError = 81;
 absl::StatusOr<Child> StartNetworkMaker(const Plot& plot, int slots);
 
+// The same for slots first to first+count-1 of a scope that lives, by its init: only descriptors of slots are sent.
+absl::StatusOr<Child> StartMoreNetworksMaker(int first, int count);
+
 struct ShellParts {
   int shims = 0;  // To start ahead; the slots beyond get theirs when they are needed.
   const CgroupHost* cgroups = nullptr;

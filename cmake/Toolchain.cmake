@@ -24,5 +24,9 @@ if(MAYFLY_SANITIZE)
   # For every target, so that no half of a program is uninstrumented. GCC's -Werror finds false positives under them.
   add_compile_options(-fsanitize=${MAYFLY_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
     -Wno-maybe-uninitialized -Wno-tsan)
+  if(MAYFLY_SANITIZE MATCHES "undefined")
+    # A null pointer ends in ASan's report anyway; these two checks double the time of a build.
+    add_compile_options(-fno-sanitize=null,vptr)
+  endif()
   add_link_options(-fsanitize=${MAYFLY_SANITIZE})
 endif()

@@ -9,13 +9,12 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 using OrchestratorTeardownTest = RunTest;
-constexpr EnvironmentState kDeleted = EnvironmentState::kDeleted;
 
 TEST_F(OrchestratorTeardownTest, AGracefulDeleteStopsInReverseOrder) {
   for (const char* name : {"db", "api", "web"}) runs[name].stop = absl::Seconds(1);
   ASSERT_TRUE(Up({{"db"}, {"api", {"db"}}, {"web", {"api"}}}));
   ASSERT_OK(h.Delete("env", true));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   EXPECT_THAT(Story(), ElementsAre("+db#1", "+api#1", "+web#1", "-web#1", "-api#1", "-db#1"));
 }
 
@@ -24,7 +23,7 @@ TEST_F(OrchestratorTeardownTest, WhatIgnoresTheStopSignalHoldsNothingUpForEver) 
   h.world.FailVerb("Stop", "db", absl::UnavailableError("hung"), 1000);
   ASSERT_TRUE(Up({{"db"}}));
   ASSERT_OK(h.Delete("env", true));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted, absl::Seconds(30)));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted, absl::Seconds(30)));
 }
 
 TEST_F(OrchestratorTeardownTest, ADeleteWithoutGraceDoesNotWait) {
@@ -32,7 +31,7 @@ TEST_F(OrchestratorTeardownTest, ADeleteWithoutGraceDoesNotWait) {
   ASSERT_TRUE(Up({{"db"}}));
   const absl::Duration before = h.loop.Monotonic();
   ASSERT_OK(h.Delete("env"));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   EXPECT_EQ(h.loop.Monotonic(), before);
 }
 
@@ -42,7 +41,7 @@ TEST_F(OrchestratorTeardownTest, DeletingARunIsItsVerdictCancelled) {
   ASSERT_OK(h.Create("source", Keep::kNever).status);
   h.loop.Advance(absl::Seconds(1));
   ASSERT_OK(h.Delete("env"));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   EXPECT_EQ(Record().verdict, Verdict::kCancelled);
   EXPECT_EQ(Record().cause.code, CauseCode::kCancelled);
 }
@@ -50,7 +49,7 @@ TEST_F(OrchestratorTeardownTest, DeletingARunIsItsVerdictCancelled) {
 TEST_F(OrchestratorTeardownTest, DeletingWhatIsActiveHasNoVerdict) {
   ASSERT_TRUE(Up({{"api"}}));
   ASSERT_OK(h.Delete("env"));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   EXPECT_EQ(Record().verdict, Verdict::kNone);
 }
 
@@ -58,7 +57,7 @@ TEST_F(OrchestratorTeardownTest, DeletingTwiceIsFine) {
   ASSERT_TRUE(Up({{"api"}}));
   ASSERT_OK(h.Delete("env"));
   ASSERT_OK(h.Delete("env"));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   ASSERT_OK(h.Delete("env"));
   EXPECT_EQ(EventsOf(EventKind::kReceipt).size(), 1);
 }
@@ -70,8 +69,8 @@ TEST_F(OrchestratorTeardownTest, ExpiresAfterItsTimeToLive) {
   request.ttl = absl::Hours(3);
   h.plans["source"] = PlanOf({{"api"}});
   ASSERT_OK(h.Create(request, {}).status);
-  ASSERT_FALSE(h.RunUntil("env", kDeleted, absl::Hours(2)));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted, absl::Hours(2)));
+  ASSERT_FALSE(h.RunUntil("env", EnvironmentState::kDeleted, absl::Hours(2)));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted, absl::Hours(2)));
   EXPECT_EQ(Record().cause.code, CauseCode::kExpired);
 }
 
@@ -81,8 +80,8 @@ TEST_F(OrchestratorTeardownTest, ALongerTimeToLiveIsHonoured) {
   h.server().Update("env", {"", absl::Hours(24), std::nullopt}, [&](auto given) { answer = std::move(given); });
   h.loop.RunReady();
   ASSERT_OK(answer);
-  EXPECT_FALSE(h.RunUntil("env", kDeleted, absl::Hours(20)));
-  EXPECT_TRUE(h.RunUntil("env", kDeleted, absl::Hours(5)));
+  EXPECT_FALSE(h.RunUntil("env", EnvironmentState::kDeleted, absl::Hours(20)));
+  EXPECT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted, absl::Hours(5)));
 }
 
 TEST_F(OrchestratorTeardownTest, ANewRunSupersedesTheOldOne) {
@@ -95,7 +94,7 @@ TEST_F(OrchestratorTeardownTest, ANewRunSupersedesTheOldOne) {
   EXPECT_EQ(second.environment->record.generation, 2);
   const absl::StatusOr<EnvironmentRecord> old = h.memory.GetByUid(first.environment->record.uid);
   ASSERT_OK(old);
-  EXPECT_EQ(old->state, kDeleted);
+  EXPECT_EQ(old->state, EnvironmentState::kDeleted);
   EXPECT_EQ(old->verdict, Verdict::kCancelled);
   EXPECT_EQ(old->cause.code, CauseCode::kSuperseded);
 }
@@ -116,7 +115,7 @@ TEST_F(OrchestratorTeardownTest, ABlockedTeardownSaysWhatIsLeftAndGoesOn) {
   h.loop.RunReady();
   EXPECT_EQ(Record().state, EnvironmentState::kDeleting);
   EXPECT_THAT(EventsOf(EventKind::kNote).back().message, HasSubstr("pid 4711 (stuck) does not end"));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted, absl::Minutes(5)));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted, absl::Minutes(5)));
   EXPECT_THAT(EventsOf(EventKind::kReceipt)[0].receipt.blockers, IsEmpty());
 }
 
@@ -124,13 +123,13 @@ TEST_F(OrchestratorTeardownTest, ATeardownThatTheEngineForgotIsAskedForAgain) {
   h.world.lost_destroys = 2;
   ASSERT_TRUE(Up({{"api"}}));
   ASSERT_OK(h.Delete("env"));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted, absl::Minutes(1)));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted, absl::Minutes(1)));
 }
 
 TEST_F(OrchestratorTeardownTest, OldEnvironmentsAreForgottenWithTheirRecords) {
   ASSERT_TRUE(Up({{"api"}}));
   ASSERT_OK(h.Delete("env"));
-  ASSERT_TRUE(h.RunUntil("env", kDeleted));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   h.loop.Advance(absl::Hours(24 * 8));
   EXPECT_THAT(h.memory.GetEnvironment("env"), StatusIs(absl::StatusCode::kNotFound, testing::_));
 }

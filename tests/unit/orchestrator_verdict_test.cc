@@ -10,8 +10,6 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr EnvironmentState kDeleted = EnvironmentState::kDeleted;
-
 class OrchestratorVerdictTest : public RunTest {
  protected:
   // A run with one test job that the fixture's `change` may alter.
@@ -20,7 +18,7 @@ class OrchestratorVerdictTest : public RunTest {
     change(plan.nodes[1]);
     h.plans["source"] = plan;
     ASSERT_OK(h.Create("source", Keep::kNever).status);
-    ASSERT_TRUE(h.RunUntil("env", kDeleted));
+    ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   }
   std::map<std::string, std::string> Result() {
     const std::vector<Event> results = EventsOf(EventKind::kJobResult);
@@ -36,7 +34,7 @@ TEST_F(OrchestratorVerdictTest, PassedWhenEveryTestJobExits0) {
 }
 
 TEST_F(OrchestratorVerdictTest, PassedWithoutTestsWhenEverythingIsReady) {
-  ASSERT_TRUE(Up({{"api"}}, Keep::kNever, kDeleted));
+  ASSERT_TRUE(Up({{"api"}}, Keep::kNever, EnvironmentState::kDeleted));
   EXPECT_EQ(Record().verdict, Verdict::kPassed);
 }
 
@@ -93,7 +91,7 @@ TEST_F(OrchestratorVerdictTest, ErrorWhenAServiceWasRestartedWhileTheTestFailed)
   plan.nodes[0].max_restarts = 3;
   h.plans["source"] = plan;
   ASSERT_OK(h.Create("source", Keep::kNever).status);
-  ASSERT_TRUE(h.RunUntil("env", kDeleted));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
   EXPECT_EQ(Record().verdict, Verdict::kError);
   EXPECT_EQ(Record().cause.node, "api");
 }
@@ -126,7 +124,7 @@ TEST_F(OrchestratorVerdictTest, TestsRunBesideEachOtherUpToTheirSlots) {
     nodes.push_back(TestJob("t" + std::to_string(i)));
     runs[nodes.back().name] = Exit(absl::Seconds(1), 0);
   }
-  ASSERT_TRUE(Up(nodes, Keep::kNever, kDeleted));
+  ASSERT_TRUE(Up(nodes, Keep::kNever, EnvironmentState::kDeleted));
   EXPECT_EQ(EventsOf(EventKind::kVerdict)[0].offset, absl::Seconds(2));  // Four at a time.
 }
 
@@ -153,7 +151,7 @@ TEST_F(OrchestratorVerdictTest, JunitAndArtifactsAreKeptAndCounted) {
 }
 
 TEST_F(OrchestratorVerdictTest, KeepOnFailureKeepsWhatFailedOnly) {
-  ASSERT_TRUE(Up({{"api"}, TestJob("e2e", {"api"})}, Keep::kOnFailure, kDeleted));
+  ASSERT_TRUE(Up({{"api"}, TestJob("e2e", {"api"})}, Keep::kOnFailure, EnvironmentState::kDeleted));
   runs["e2e"] = Exit(absl::Seconds(1), 1);
   ASSERT_TRUE(Up({{"api"}, TestJob("e2e", {"api"})}, Keep::kOnFailure, EnvironmentState::kFailed));
   EXPECT_EQ(Record().verdict, Verdict::kFailed);

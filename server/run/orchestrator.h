@@ -125,12 +125,15 @@ class Orchestrator {
   void SetEnvironmentState(EnvironmentState state);
   Node* Find(const std::string& name) const;
 
-  // Nodes (orchestrator_nodes.cc).
+  // Who starts when (orchestrator_start.cc).
   void PrepareMore();
   void StartReady();
   void SkipHopeless();
-  void StopWanted();
   void Launch(Node& node);
+  int FreeSlots(bool tests) const;
+
+  // Nodes under way (orchestrator_nodes.cc).
+  void StopWanted();
   void OnNodeEvent(Node& node, const EngineEvent& event);
   void OnRunning(Node& node, const EngineEvent& event);
   void OnReady(Node& node, const EngineEvent& event);
@@ -145,7 +148,6 @@ class Orchestrator {
   Event& SetState(Node& node, NodeState state, absl::Duration when);
   void Note(const Node& node, std::string message);
   void AddEvidence(Node& node);
-  int FreeSlots(bool tests) const;
 
   // Test jobs (orchestrator_tests.cc).
   void OnTestEnded(Node& node, const EngineEvent& event);

@@ -90,8 +90,9 @@ class Selector {
   }
 
   void Ask(const std::string& node, std::string why) {
-    if (!absl::c_linear_search(out_.asked, node)) out_.asked.push_back(node);
-    asked_why_[node].push_back(std::move(why));
+    std::vector<std::string>& reasons = asked_why_[node];
+    if (reasons.empty()) out_.asked.push_back(node);
+    reasons.push_back(std::move(why));
     Enqueue(node);
   }
 

@@ -13,7 +13,7 @@ class ProbeBudget {
  public:
   // `share` of one core, a little less than the 3 % that 21 pending probes may cost; `burst`: CPU time that may be
   // spent at once after doing nothing for long.
-  explicit ProbeBudget(double share = 0.025, absl::Duration burst = absl::Milliseconds(60))
+  explicit ProbeBudget(double share = 0.025, absl::Duration burst = absl::Milliseconds(150))
       : share_(share), burst_(burst), balance_(burst) {}
 
   // Takes `cost` at time `now` of the reactor. A turn of the reactor that had not been charged yet costs its wake-up,

@@ -60,28 +60,49 @@ bool MakeGroup(const std::string& folder) {
 // Pages of files that the processes before have read stay charged to the group. A little is not worth a new directory.
 constexpr int64_t kMostInherited = 4 << 20;
 
-absl::Status CheckEmpty(const std::string& folder) {
-  MAYFLY_ASSIGN_OR_RETURN(const std::string procs, ReadSmallFile(AT_FDCWD, folder + "/cgroup.procs"));
+absl::Status CheckEmpty(int dir, const std::string& folder) {
+  MAYFLY_ASSIGN_OR_RETURN(const std::string procs, ReadSmallFile(dir, "cgroup.procs"));
   return procs.empty() ? absl::OkStatus() : absl::UnavailableError(absl::StrCat(folder, " is still busy"));
 }
 
-// Makes a slot's folder, or takes the one of the scope before.
-absl::Status MakeOrReuse(const std::string& folder, const std::string& controller) {
-  if (mkdir(folder.c_str(), 0755) == 0) return absl::OkStatus();
-  if (errno != EEXIST) return ErrnoStatus(errno, folder);
-  if (const absl::Status empty = CheckEmpty(folder); !empty.ok()) return absl::DataLossError(empty.message());
-  if (controller != "memory") return absl::OkStatus();
-  const auto usage = ReadSmallFile(AT_FDCWD, folder + "/memory.usage_in_bytes");
-  int64_t bytes = 0;
-  if (usage.ok() && absl::SimpleAtoi(absl::StripSuffix(*usage, "\n"), &bytes) && bytes <= kMostInherited) {
-    return absl::OkStatus();
-  }
-  if (rmdir(folder.c_str()) != 0 || mkdir(folder.c_str(), 0755) != 0) return ErrnoStatus(errno, folder);
-  return absl::OkStatus();
+UniqueFd OpenFolder(const std::string& folder) {
+  return UniqueFd(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
-UniqueFd OpenIn(const std::string& folder, const char* file, int flags) {
-  return UniqueFd(open(absl::StrCat(folder, "/", file).c_str(), flags | O_CLOEXEC));
+// Whether the next scope may have it: empty, and nothing to pay for. DATA_LOSS when somebody is in it.
+absl::StatusOr<bool> MayBeReused(const UniqueFd& dir, const std::string& folder, const std::string& controller) {
+  if (const absl::Status empty = CheckEmpty(dir.get(), folder); !empty.ok())
+    return absl::DataLossError(empty.message());
+  if (controller != "memory") return true;
+  const auto usage = ReadSmallFile(dir.get(), "memory.usage_in_bytes");
+  int64_t bytes = 0;
+  return usage.ok() && absl::SimpleAtoi(absl::StripSuffix(*usage, "\n"), &bytes) && bytes <= kMostInherited;
+}
+
+// A slot's folder: that of the scope before, or a new one.
+absl::StatusOr<UniqueFd> OpenSlotFolder(const CgroupHost& host, const std::string& controller,
+                                        const std::string& parent, const std::string& folder) {
+  if (UniqueFd dir = OpenFolder(folder); dir.valid()) {
+    MAYFLY_ASSIGN_OR_RETURN(const bool reuse, MayBeReused(dir, folder, controller));
+    if (reuse) return dir;
+    if (rmdir(folder.c_str()) != 0) return ErrnoStatus(errno, folder);
+  }
+  const bool v2 = host.mode == CgroupHost::Mode::kV2;
+  // The base may be missing: an earlier launcher of this installation removes it when it ends.
+  for (const std::string& above : {host.folders.at(controller), parent}) {
+    if (mkdir(above.c_str(), 0755) != 0 || !v2) continue;
+    std::vector<std::string> all;
+    for (const auto& [name, unused] : host.folders) all.push_back("+" + name);
+    MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, above + "/cgroup.subtree_control", absl::StrJoin(all, " ")));
+  }
+  if (!MakeGroup(folder)) return ErrnoStatus(errno, folder);
+  UniqueFd dir = OpenFolder(folder);
+  if (!dir.valid()) return ErrnoStatus(errno, folder);
+  return dir;
+}
+
+UniqueFd OpenIn(const UniqueFd& dir, const char* file, int flags) {
+  return UniqueFd(openat(dir.get(), file, flags | O_CLOEXEC));
 }
 
 void UseV2(const Hierarchy& hierarchy, const std::string& name, pid_t parent, CgroupHost& host) {
@@ -220,21 +241,15 @@ int64_t SlotCgroup::RefusedForks() const {
 absl::StatusOr<SlotCgroup> MakeSlotCgroup(const CgroupHost& host, const std::string& group, int slot) {
   SlotCgroup cgroup;
   cgroup.v2 = host.mode == CgroupHost::Mode::kV2;
-  std::set<std::string> made;
+  std::map<std::string, UniqueFd> folders;
   for (const auto& [controller, base] : host.folders) {
     const std::string parent = absl::StrCat(base, "/", group);
-    const std::string folder = absl::StrCat(parent, "/s", slot);
-    if (made.insert(folder).second) {
-      // The base may be missing: an earlier launcher of this installation removes it when it ends.
-      for (const std::string& above : {base, parent}) {
-        if (mkdir(above.c_str(), 0755) != 0 || !cgroup.v2) continue;
-        std::vector<std::string> all;
-        for (const auto& [name, unused] : host.folders) all.push_back("+" + name);
-        MAYFLY_RETURN_IF_ERROR(WriteKernelFile(AT_FDCWD, above + "/cgroup.subtree_control", absl::StrJoin(all, " ")));
-      }
-      MAYFLY_RETURN_IF_ERROR(MakeOrReuse(folder, controller));
+    const std::string path = absl::StrCat(parent, "/s", slot);
+    UniqueFd& folder = folders[path];
+    if (!folder.valid()) {
+      MAYFLY_ASSIGN_OR_RETURN(folder, OpenSlotFolder(host, controller, parent, path));
       cgroup.procs.push_back(OpenIn(folder, "cgroup.procs", O_WRONLY));
-      if (!cgroup.procs.back().valid()) return ErrnoStatus(errno, folder + "/cgroup.procs");
+      if (!cgroup.procs.back().valid()) return ErrnoStatus(errno, path + "/cgroup.procs");
     }
     if (controller == "memory") {
       cgroup.memory_max = OpenIn(folder, cgroup.v2 ? "memory.max" : "memory.limit_in_bytes", O_WRONLY);
@@ -263,7 +278,9 @@ absl::StatusOr<int> CountEmptyCgroups(const CgroupHost& host, const std::string&
   for (const auto& [controller, base] : host.folders) parents.insert(absl::StrCat(base, "/", group));
   // A process enters and leaves all hierarchies together, so that one of them tells for all.
   for (int slot = 0; slot < slots && !parents.empty(); ++slot) {
-    MAYFLY_RETURN_IF_ERROR(CheckEmpty(absl::StrCat(*parents.begin(), "/s", slot)));
+    const std::string folder = absl::StrCat(*parents.begin(), "/s", slot);
+    const UniqueFd dir = OpenFolder(folder);
+    MAYFLY_RETURN_IF_ERROR(CheckEmpty(dir.get(), folder));
   }
   return static_cast<int>(parents.size()) * (slots + 1);
 }

@@ -340,8 +340,10 @@ absl::Status AttachSource(int number, const std::string& path, int detached_moun
 
 absl::Status BuildRoot(const RootPlan& plan) {
   MAYFLY_RETURN_IF_ERROR(Mount("none", "/", nullptr, MS_REC | MS_SLAVE));
-  const std::string root = kBuild;
-  MAYFLY_RETURN_IF_ERROR(Mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, DiskOptions(0)));
+  MAYFLY_RETURN_IF_ERROR(Mount("tmpfs", kBuild, "tmpfs", MS_NOSUID | MS_NODEV, DiskOptions(0)));
+  // From here on by short paths: a hundred of them are walked.
+  if (chdir(kBuild) != 0) return ErrnoStatus(errno, "chdir");
+  const std::string root = ".";
   for (const char* folder : {"/root", "/share", "/up", "/work", "/root/proc", "/root/sys", "/root/home",
                              "/root/home/app", "/root/run", "/root/run/mayfly"}) {
     MAYFLY_RETURN_IF_ERROR(MakeFolder(root + folder, 0755));
@@ -359,7 +361,6 @@ absl::Status BuildRoot(const RootPlan& plan) {
   MAYFLY_RETURN_IF_ERROR(Mount("proc", root + "/root/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC));
   MAYFLY_RETURN_IF_ERROR(Mount(kSharedFolder, root + "/share", nullptr, MS_BIND | MS_REC));
   MAYFLY_RETURN_IF_ERROR(Mount(kHostsFile, root + "/root/etc/hosts", nullptr, MS_BIND));
-  if (chdir(kBuild) != 0) return ErrnoStatus(errno, "chdir");
   if (syscall(SYS_pivot_root, ".", ".") != 0) return ErrnoStatus(errno, "pivot_root");
   // The host's tree now lies over our root at "."; take it off.
   if (umount2(".", MNT_DETACH) != 0) return ErrnoStatus(errno, "umount of the host's tree");

@@ -335,5 +335,14 @@ TEST_F(LocalEngineTest, NothingIsLeftAfterDestroy) {
   EXPECT_NE(access(absl::StrCat(world_.folder(), "/state/scopes/", world_.scope()).c_str(), F_OK), 0);
 }
 
+TEST_F(LocalEngineTest, AProbeCommandThatHangsIsEndedAndRunAgain) {
+  ProcessSpec process;
+  process.argv = {Workload(), "sleep", "60"};
+  process.probe.kind = Probe::Kind::kCommand;
+  process.probe.command = {"sh", "-c", "test -e /tmp/hung && exit 0; touch /tmp/hung; sleep 600"};
+  world_.StartService("a", process);
+  world_.Await("a", Kind::kReady);
+}
+
 }  // namespace
 }  // namespace mayfly

@@ -36,8 +36,7 @@ class Init : public NodeHost {
   const std::string& scope() const override { return scope_; }
   int log_folder() const override { return log_folder_.get(); }
   ProbeBudget* probe_budget() override { return &probe_budget_; }
-  void RunInside(Slot& slot, const std::vector<std::string>& argv,
-                 std::function<void(int, std::string)> done) override;
+  void RunInside(Slot& slot, const std::vector<std::string>& argv, std::function<void(int, std::string)> done) override;
   void Emit(const EngineEvent& event, UniqueFd pidfd) override;
 
  private:
@@ -89,6 +88,7 @@ class Init : public NodeHost {
   Node* NodeOf(const Slot& slot);
   void OnShimFrame(Slot& slot, Frame frame);
   void OnCommandDone(const ShimSpawnDone& done);
+  void OnCommandOverdue(uint64_t id, Slot& slot);
   void OnShimWarm(Slot& slot, Frame frame);
   void OnShimGone(Slot& slot);
 
@@ -115,6 +115,8 @@ class Init : public NodeHost {
   struct Command {
     UniqueFd output;
     std::function<void(int, std::string)> done;
+    Reactor::TimerId limit = 0;
+    bool overdue = false;
   };
   std::map<uint64_t, Command> commands_;  // Of probes.
   uint64_t own_calls_ = 0;

@@ -4,10 +4,17 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "mayfly/base/text.h"
 #include "server/engine/local/init_impl.h"
 #include "server/engine/local/network.h"
 
 namespace mayfly::local {
+namespace {
+
+// A probe's command that hangs says nothing, and nothing else is asked while it does.
+constexpr absl::Duration kProbeCommandLimit = absl::Seconds(5);
+
+}  // namespace
 
 Node* Init::NodeOf(const Slot& slot) {
   for (const auto& [name, node] : nodes_) {
@@ -72,8 +79,7 @@ void Init::OnShimGone(Slot& slot) {
   slot.shim.reset();
 }
 
-void Init::RunInside(Slot& slot, const std::vector<std::string>& argv,
-               std::function<void(int, std::string)> done) {
+void Init::RunInside(Slot& slot, const std::vector<std::string>& argv, std::function<void(int, std::string)> done) {
   const uint64_t id = kOwnCalls | ++own_calls_;
   int pipe_fds[2];
   if (slot.shim == nullptr || pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) != 0) {
@@ -84,7 +90,9 @@ void Init::RunInside(Slot& slot, const std::vector<std::string>& argv,
   fds.emplace_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
   fds.emplace_back(pipe_fds[1]);
   fds.emplace_back(fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, 3));
-  commands_[id] = Command{UniqueFd(pipe_fds[0]), std::move(done)};
+  const Reactor::TimerId limit =
+      reactor_.AddTimer(kProbeCommandLimit, [this, id, &slot] { OnCommandOverdue(id, slot); });
+  commands_[id] = Command{UniqueFd(pipe_fds[0]), std::move(done), limit};
   slot.shim->Send(ShimSpawn{id, argv, false}, std::move(fds));
 }
 
@@ -93,11 +101,26 @@ void Init::OnCommandDone(const ShimSpawnDone& done) {
   if (it == commands_.end()) return;
   Command command = std::move(it->second);
   commands_.erase(it);
+  reactor_.CancelTimer(command.limit);
   // What it printed fits into the pipe; more than that was not awaited.
   std::string output(4096, '\0');
   const ssize_t n = read(command.output.get(), output.data(), output.size());
   output.resize(n > 0 ? n : 0);
+  if (command.overdue) {
+    return command.done(-1, absl::StrCat("still ran after ", HumanDuration(kProbeCommandLimit), "; ", output));
+  }
   command.done(done.code == 0 ? done.exit_code : -1, done.code == 0 ? output : done.message);
+}
+
+// Of a probe: it is killed, and the next run may do better. Its end comes as every other.
+void Init::OnCommandOverdue(uint64_t id, Slot& slot) {
+  const auto it = commands_.find(id);
+  if (it == commands_.end()) return;
+  it->second.overdue = true;
+  if (slot.shim != nullptr) return slot.shim->Send(ShimSpawnKill{id});
+  ShimSpawnDone gone;
+  gone.id = id;
+  OnCommandDone(gone);
 }
 
 void Init::Expose(const ExposeRequest& request, UniqueFd listener) {
@@ -128,11 +151,11 @@ void Init::Connect(const ConnectRequest& request, UniqueFd peer) {
                     absl::StrCat("nothing in ", request.node, " listens on port ", request.port));
   }
   const uint64_t id = request.id;
-  ConnectToAddress(address, request.port)(
-      [this, id, fd = std::make_shared<UniqueFd>(std::move(peer))](absl::StatusOr<int> inside) {
-        if (!inside.ok()) return FailCall(id, inside.status().code(), std::string(inside.status().message()));
-        relays_[id] = std::make_unique<Relay>(reactor_, *inside, fd->Release(), [this, id] { relays_.erase(id); });
-      });
+  ConnectToAddress(
+      address, request.port)([this, id, fd = std::make_shared<UniqueFd>(std::move(peer))](absl::StatusOr<int> inside) {
+    if (!inside.ok()) return FailCall(id, inside.status().code(), std::string(inside.status().message()));
+    relays_[id] = std::make_unique<Relay>(reactor_, *inside, fd->Release(), [this, id] { relays_.erase(id); });
+  });
 }
 
 }  // namespace mayfly::local

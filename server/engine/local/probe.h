@@ -43,7 +43,7 @@ struct ProbeFailure {
 ProbeFailure ExplainPort(absl::string_view ipv4_address, int declared, const std::vector<ListeningPort>& listening);
 
 // Runs a command inside, beside the service, without blocking; `done` once, never inline: its exit code (negative: it
-// could not be run, or was killed) and the end of what it printed.
+// could not be run, or was killed) and the end of what it printed. It must not run for ever: whoever runs it ends it.
 using RunCommand = std::function<void(const std::vector<std::string>& argv,
                                       std::function<void(int exit_code, std::string output_tail)> done)>;
 

@@ -17,9 +17,9 @@ inline absl::Duration AnswerPace(absl::Duration age) {
   return std::clamp(age / 64, absl::Milliseconds(1), absl::Milliseconds(50));
 }
 
-// `took`: what the last run needed.
+// `took`: what the last run needed, of which only the beginning counts: one that hung costs little.
 inline absl::Duration CommandPace(absl::Duration age, absl::Duration took) {
-  return std::max(std::clamp(age / 16, absl::Milliseconds(5), absl::Seconds(1)), 2 * took);
+  return std::max(std::clamp(age / 16, absl::Milliseconds(5), absl::Seconds(1)), std::min(2 * took, absl::Seconds(2)));
 }
 
 // The wait from `now` that comes nearest to `interval` from below and ends on a multiple of the largest power of two of

@@ -1,6 +1,7 @@
 #include "server/app/provisioning.h"
 
 #include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -16,10 +17,11 @@ namespace mayfly::app {
 namespace {
 
 PlanOutcome PlanFor(const Catalogue& catalogue, const EnvironmentRequest& request, const Capabilities& capabilities,
-                    const std::vector<Store::StartTime>& measured) {
+                    const std::vector<Store::StartTime>& measured, FileFingerprints& fingerprints) {
   std::map<std::string, absl::Duration> start_times;
   for (const Store::StartTime& time : measured) start_times[time.node] = time.start_time;
-  PlanResult result = MakePlan(catalogue, request, capabilities, start_times, FileFingerprint);
+  PlanResult result = MakePlan(catalogue, request, capabilities, start_times,
+                               [&](const std::string& path) { return fingerprints.Of(path); });
   PlanOutcome outcome;
   outcome.diagnostics = WithSourceLines(std::move(result.diagnostics));
   if (HasErrors(outcome.diagnostics)) {
@@ -57,7 +59,11 @@ std::unique_ptr<Provisioner> MakeProvisioner(const ProvisioningParts& parts) {
   dependencies.collector = parts.collector;
   dependencies.logs = parts.logs;
   dependencies.load = [](const std::string& source) { return LoadCatalogue(source); };
-  dependencies.plan = PlanFor;
+  dependencies.plan = [fingerprints = std::make_shared<FileFingerprints>()](
+                          const Catalogue& catalogue, const EnvironmentRequest& request,
+                          const Capabilities& capabilities, const std::vector<Store::StartTime>& measured) {
+    return PlanFor(catalogue, request, capabilities, measured, *fingerprints);
+  };
   dependencies.report = ReportFor;
   dependencies.read_junit = CountJunit;
   dependencies.warn = [](absl::string_view line) { LogWarning("provisioner", {{"warning", line}}); };

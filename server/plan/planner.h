@@ -34,8 +34,9 @@ using Fingerprint = std::function<std::string(const std::string& path)>;
 // among them, secrets, MAYFLY_ENVIRONMENT and MAYFLY_SERVICE.
 //
 // A node's digest covers what a running process was started with: command, image, folders, variables, files, ports,
-// limits, egress, and the fingerprints of those words of the command that are files below the catalogue's root. Probe,
-// stop and restart policy can change under a running process and are left out.
+// limits, egress, and the fingerprints of the files below the catalogue's root that it names: a word of the command,
+// what stands behind the "=" of a flag, or the value of a variable. Probe, stop and restart policy can change under a
+// running process and are left out.
 PlanResult MakePlan(const Catalogue& catalogue, const EnvironmentRequest& request, const Capabilities& capabilities,
                     const std::map<std::string, absl::Duration>& start_times, const Fingerprint& fingerprint = {});
 

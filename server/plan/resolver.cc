@@ -65,6 +65,10 @@ ProcessSpec Resolver::Resolve(const Declared& declared) {
     process.probe.within = declared.job->within;
   } else if (service != nullptr) {
     process.ports = service->ports;
+    // What the type says about its port is known here for the last time.
+    for (Port& port : process.ports) {
+      if (port.name.empty() && service->base == "http") port.name = "http";
+    }
     process.probe = service->probe;
   }
   process.variables["MAYFLY_ENVIRONMENT"] = environment_;
@@ -140,11 +144,15 @@ std::string DigestOf(const ProcessSpec& process, const Fingerprint& fingerprint)
   std::string all;
   // Each part with its length: no two different processes give the same text.
   const auto add = [&all](absl::string_view part) { absl::StrAppend(&all, part.size(), ":", part); };
+  const auto add_file = [&](const std::string& word) {
+    if (!fingerprint || word.empty()) return;
+    const std::string path = Absolute(process.workdir, word);
+    if (absl::StartsWith(path, process.source_root + "/")) add(fingerprint(path));
+  };
   for (const std::string& word : process.argv) {
     add(word);
-    const std::string path = Absolute(process.workdir, word);
-    const bool inside = absl::StartsWith(path, process.source_root + "/");
-    if (fingerprint && inside && !word.empty()) add(fingerprint(path));
+    const size_t value = absl::StartsWith(word, "-") ? word.find('=') : std::string::npos;
+    add_file(value == std::string::npos ? word : word.substr(value + 1));
   }
   add("|");
   add(process.image);
@@ -153,6 +161,7 @@ std::string DigestOf(const ProcessSpec& process, const Fingerprint& fingerprint)
   for (const auto& [name, value] : process.variables) {
     add(name);
     add(value);
+    add_file(value);
   }
   add("|");
   for (const RenderedFile& file : process.files)

@@ -260,5 +260,22 @@ TEST_F(PlannerTest, DigestFollowsTheProcessAndNotItsProbe) {
   EXPECT_NE(plan("services:\n  web: {type: http, run: ./web}\n"), first);
 }
 
+TEST_F(PlannerTest, TheDigestKnowsTheFilesThatAServiceIsPointedTo) {
+  SpecFolder folder(
+      "services:\n  web: {type: http, run: './web --config=conf/web.toml', env: {RULES: conf/rules.txt, MODE: "
+      "fast}}\n");
+  const LoadedCatalogue loaded = LoadCatalogue(folder.path());
+  const auto digest = [&](const std::string& changed) {
+    return MakePlan(loaded.catalogue, {}, capabilities_, {},
+                    [&](const std::string& path) { return absl::EndsWith(path, changed) ? "new" : ""; })
+        .plan.nodes.at(0)
+        .digest;
+  };
+  const std::string before = digest("/nothing");
+  EXPECT_NE(digest("/conf/web.toml"), before);
+  EXPECT_NE(digest("/conf/rules.txt"), before);
+  EXPECT_EQ(digest("/conf/other.txt"), before);
+}
+
 }  // namespace
 }  // namespace mayfly

@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "mayfly/base/ids.h"
 #include "mayfly/base/status.h"
+#include "mayfly/base/text.h"
 
 namespace mayfly::api {
 namespace {
@@ -30,16 +31,16 @@ Rule RuleFor(absl::string_view method) {
       {"CreateEnvironment", Rule::kIdentified},
       {"GetEnvironment", Rule::kIdentified},
       {"ListEnvironments", Rule::kIdentified},
-      {"UpdateEnvironment", Rule::kIdentified},
-      {"DeleteEnvironment", Rule::kIdentified},
+      {"UpdateEnvironment", Rule::kOwner},
+      {"DeleteEnvironment", Rule::kOwner},
       {"WatchEnvironment", Rule::kIdentified},
       {"StreamLogs", Rule::kIdentified},
       {"PlanEnvironment", Rule::kIdentified},
-      {"RunTests", Rule::kIdentified},
-      {"RestartServices", Rule::kIdentified},
+      {"RunTests", Rule::kOwner},
+      {"RestartServices", Rule::kOwner},
       {"GetReport", Rule::kIdentified},
-      {"Exec", Rule::kIdentified},
-      {"PortForward", Rule::kIdentified},
+      {"Exec", Rule::kOwner},
+      {"PortForward", Rule::kOwner},
       {"GetServerInfo", Rule::kIdentified},
       {"StopServer", Rule::kLocal},
   };
@@ -47,10 +48,18 @@ Rule RuleFor(absl::string_view method) {
   return it == rules->end() ? Rule::kDenied : it->second;
 }
 
+absl::Status CheckOwner(const Caller& caller, absl::string_view environment, absl::string_view owner) {
+  if (caller.any_owner() || caller.name == owner) return absl::OkStatus();
+  return absl::PermissionDeniedError(absl::StrCat(
+      "environment '", environment, "' belongs to ", EscapeLine(owner), " and you are ", EscapeLine(caller.name),
+      ": ask them, or an administrator of this server (mayflyd --admins); or make one of your own with --name"));
+}
+
 absl::StatusOr<Caller> AccessPolicy::Check(absl::string_view method, const grpc::ServerContextBase& context) const {
   const Rule rule = RuleFor(method);
   if (rule == Rule::kDenied) return absl::PermissionDeniedError(absl::StrCat(method, " is not allowed to anybody"));
   MAYFLY_ASSIGN_OR_RETURN(Caller caller, Identify(context));
+  caller.admin = options_.admins.count(caller.name) > 0;
   if (rule == Rule::kLocal && !caller.local) {
     return absl::PermissionDeniedError(
         absl::StrCat(method, " is allowed only to the server's own user, over its Unix socket"));

@@ -6,6 +6,7 @@
 #define MAYFLY_SERVER_API_ACCESS_H_
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@ namespace mayfly::api {
 enum class Rule {
   kDenied,      // What has no rule.
   kIdentified,  // The server's own user, or whoever has a certificate or token.
+  kOwner,       // Of them: the owner of the environment, an administrator, the server's own user. See CheckOwner.
   kLocal,       // The server's own user only.
 };
 
@@ -28,17 +30,25 @@ Rule RuleFor(absl::string_view method);
 struct Caller {
   std::string name;
   bool local = false;
+  bool admin = false;
+
+  bool any_owner() const { return local || admin; }
 };
+
+// PERMISSION_DENIED, naming the owner and what to do, unless `caller` may change `environment` and reach into it.
+absl::Status CheckOwner(const Caller& caller, absl::string_view environment, absl::string_view owner);
 
 class AccessPolicy {
  public:
   struct Options {
     std::string local_name;                            // The server's own user.
     std::map<std::string, std::string> token_digests;  // Hex SHA-256 of a bearer token -> name.
+    std::set<std::string> admins;                      // Names that may act on everybody's environments.
   };
   explicit AccessPolicy(Options options) : options_(std::move(options)) {}
 
-  // UNAUTHENTICATED without an identity, PERMISSION_DENIED when the rule does not allow it. Thread-safe.
+  // UNAUTHENTICATED without an identity, PERMISSION_DENIED when the rule does not allow it; whose environment it is,
+  // kOwner leaves to CheckOwner. Thread-safe.
   absl::StatusOr<Caller> Check(absl::string_view method, const grpc::ServerContextBase& context) const;
 
  private:

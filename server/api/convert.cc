@@ -137,11 +137,11 @@ v1::Node ToProto(const NodeView& node) {
   }
   if (!node.cause.empty()) *proto.mutable_cause() = ToProto(node.cause);
   proto.set_message(Utf8(node.message));
-  for (const auto& [port, address] : node.endpoints) {
+  for (const auto& [port, reachable] : node.endpoints) {
     v1::Endpoint* endpoint = proto.add_endpoints();
     endpoint->set_port(port);
-    endpoint->set_address(address);
-    endpoint->set_url(absl::StrCat("http://", address));
+    endpoint->set_address(reachable.address);
+    endpoint->set_url(reachable.url);
   }
   return proto;
 }
@@ -248,6 +248,15 @@ v1::Environment ToProto(const EnvironmentView& view, Nodes nodes) {
   }
   proto.set_last_sequence(view.last_sequence);
   return proto;
+}
+
+absl::StatusOr<EnvironmentViewRef> FindEnvironment(Provisioner& provisioner, const std::string& name,
+                                                   const std::string& uid) {
+  absl::StatusOr<EnvironmentViewRef> view = uid.empty() ? provisioner.Get(name) : provisioner.GetByUid(uid);
+  if (view.ok() && (*view)->record.name != name) {
+    return absl::NotFoundError(absl::StrCat("uid ", EscapeLine(uid), " is not an environment named ", name));
+  }
+  return view;
 }
 
 EnvironmentRequest FromProto(const v1::CreateEnvironmentRequest& request, absl::string_view owner) {

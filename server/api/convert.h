@@ -44,6 +44,10 @@ v1::PlanEnvironmentResponse ToProto(const Plan& plan, const Diagnostics& diagnos
 enum class Nodes { kWith, kWithout };
 v1::Environment ToProto(const EnvironmentView& view, Nodes nodes);
 
+// The environment of that name, or, with a uid, exactly this one, whatever has its name now. NOT_FOUND.
+absl::StatusOr<EnvironmentViewRef> FindEnvironment(Provisioner& provisioner, const std::string& name,
+                                                   const std::string& uid);
+
 // `request` has been validated (server/api/validate.h).
 EnvironmentRequest FromProto(const v1::CreateEnvironmentRequest& request, absl::string_view owner);
 

@@ -42,11 +42,20 @@ void AttachDiagnostics(grpc::CallbackServerContext* context, const Diagnostics& 
 
 }  // namespace
 
+absl::Status EnvironmentService::Owns(const Caller& caller, const std::string& name) const {
+  if (caller.any_owner()) return absl::OkStatus();
+  const absl::StatusOr<EnvironmentViewRef> view = context_.provisioner->Get(name);
+  return view.ok() ? CheckOwner(caller, name, (*view)->record.request.owner) : absl::OkStatus();
+}
+
 // Access first: what is wrong with a request is no business of strangers.
 #define MAYFLY_ADMIT(caller, method, validation)                         \
   const absl::StatusOr<Caller> caller = policy_.Check(method, *context); \
   if (!caller.ok()) return Reject(context, caller.status());             \
   if (const absl::Status valid = (validation); !valid.ok()) return Reject(context, valid)
+#define MAYFLY_ADMIT_OWNER(caller, method, validation, name) \
+  MAYFLY_ADMIT(caller, method, validation);                  \
+  if (const absl::Status owns = Owns(*caller, name); !owns.ok()) return Reject(context, owns)
 
 absl::StatusOr<Caller> EnvironmentService::Admit(absl::string_view method,
                                                  const grpc::ServerContextBase& context) const {
@@ -73,7 +82,9 @@ ServerUnaryReactor* EnvironmentService::CreateEnvironment(Context* context, cons
                                                           v1::Environment* response) {
   MAYFLY_ADMIT(caller, "CreateEnvironment", Validate(*request));
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const CreateOptions options{.validate_only = request->validate_only(), .allow_update = request->allow_update()};
+  const CreateOptions options{.validate_only = request->validate_only(),
+                              .allow_update = request->allow_update(),
+                              .any_owner = caller->any_owner()};
   context_.provisioner->Create(FromProto(*request, caller->name), options,
                                [token = calls_.Enter(), context, reactor, response](const CreateOutcome& outcome) {
                                  if (outcome.environment) *response = ToProto(*outcome.environment, Nodes::kWith);
@@ -120,7 +131,7 @@ ServerUnaryReactor* EnvironmentService::ListEnvironments(Context* context, const
 
 ServerUnaryReactor* EnvironmentService::UpdateEnvironment(Context* context, const v1::UpdateEnvironmentRequest* request,
                                                           v1::Environment* response) {
-  MAYFLY_ADMIT(caller, "UpdateEnvironment", absl::OkStatus());
+  MAYFLY_ADMIT_OWNER(caller, "UpdateEnvironment", absl::OkStatus(), request->environment().name());
   absl::StatusOr<Provisioner::UpdateOptions> options = ParseUpdate(*request);
   if (!options.ok()) return Reject(context, options.status());
   ServerUnaryReactor* const reactor = context->DefaultReactor();
@@ -131,7 +142,7 @@ ServerUnaryReactor* EnvironmentService::UpdateEnvironment(Context* context, cons
 
 ServerUnaryReactor* EnvironmentService::DeleteEnvironment(Context* context, const v1::DeleteEnvironmentRequest* request,
                                                           v1::Environment* response) {
-  MAYFLY_ADMIT(caller, "DeleteEnvironment", Validate(*request));
+  MAYFLY_ADMIT_OWNER(caller, "DeleteEnvironment", Validate(*request), request->name());
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.provisioner->Delete(request->name(),
                                {.etag = request->etag(), .uid = request->uid(), .graceful = request->graceful()},
@@ -182,16 +193,18 @@ ServerUnaryReactor* EnvironmentService::PlanEnvironment(Context* context, const 
 
 ServerUnaryReactor* EnvironmentService::RunTests(Context* context, const v1::RunTestsRequest* request,
                                                  v1::Environment* response) {
-  MAYFLY_ADMIT(caller, "RunTests", Validate(*request));
+  MAYFLY_ADMIT_OWNER(caller, "RunTests", Validate(*request), request->name());
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  context_.provisioner->RunTests(request->name(), {request->tests().begin(), request->tests().end()},
-                                 Answer(calls_.Enter(), reactor, response));
+  context_.provisioner->RunTests(
+      request->name(),
+      {.tests = {request->tests().begin(), request->tests().end()}, .request_id = request->request_id()},
+      Answer(calls_.Enter(), reactor, response));
   return reactor;
 }
 
 ServerUnaryReactor* EnvironmentService::RestartServices(Context* context, const v1::RestartServicesRequest* request,
                                                         v1::Environment* response) {
-  MAYFLY_ADMIT(caller, "RestartServices", Validate(*request));
+  MAYFLY_ADMIT_OWNER(caller, "RestartServices", Validate(*request), request->name());
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.provisioner->Restart(request->name(), {request->services().begin(), request->services().end()},
                                 Answer(calls_.Enter(), reactor, response));
@@ -204,8 +217,9 @@ ServerUnaryReactor* EnvironmentService::GetReport(Context* context, const v1::Ge
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.worker->Post([this, token = calls_.Enter(), reactor, request, response] {
     const auto answer = [&]() -> absl::Status {
-      MAYFLY_ASSIGN_OR_RETURN(const EnvironmentViewRef view, context_.provisioner->Get(request->name()));
-      MAYFLY_ASSIGN_OR_RETURN(const Report report, context_.provisioner->GetReport(request->name()));
+      MAYFLY_ASSIGN_OR_RETURN(const EnvironmentViewRef view,
+                              FindEnvironment(*context_.provisioner, request->name(), request->uid()));
+      MAYFLY_ASSIGN_OR_RETURN(const Report report, context_.provisioner->GetReport(*view));
       const std::string artifact_dir = context_.provisioner->ArtifactDir(*view);
       response->set_content(WriteReport(report, request->format(), artifact_dir));
       if (request->with_files()) AddKeptFiles(artifact_dir, kMaxReportFiles, *response);
@@ -217,20 +231,20 @@ ServerUnaryReactor* EnvironmentService::GetReport(Context* context, const v1::Ge
 }
 
 grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* EnvironmentService::Exec(Context* context) {
-  const absl::Status admitted = Admit("Exec", *context).status();
-  if (!admitted.ok()) return new Rejected<grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>>(admitted);
+  absl::StatusOr<Caller> caller = Admit("Exec", *context);
+  if (!caller.ok()) return new Rejected<grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>>(caller.status());
   return Tunnel<ExecTraits>::Start(
-      {context_.provisioner, context_.execer, context_.connector, &tunnels_, calls_.Enter()});
+      {context_.provisioner, context_.execer, context_.connector, &tunnels_, *std::move(caller), calls_.Enter()});
 }
 
 grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>* EnvironmentService::PortForward(
     Context* context) {
-  const absl::Status admitted = Admit("PortForward", *context).status();
-  if (!admitted.ok()) {
-    return new Rejected<grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>>(admitted);
+  absl::StatusOr<Caller> caller = Admit("PortForward", *context);
+  if (!caller.ok()) {
+    return new Rejected<grpc::ServerBidiReactor<v1::PortForwardRequest, v1::PortForwardResponse>>(caller.status());
   }
   return Tunnel<PortForwardTraits>::Start(
-      {context_.provisioner, context_.execer, context_.connector, &tunnels_, calls_.Enter()});
+      {context_.provisioner, context_.execer, context_.connector, &tunnels_, *std::move(caller), calls_.Enter()});
 }
 
 ServerUnaryReactor* EnvironmentService::GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
@@ -271,6 +285,7 @@ ServerUnaryReactor* EnvironmentService::StopServer(Context* context, const v1::S
   return reactor;
 }
 
+#undef MAYFLY_ADMIT_OWNER
 #undef MAYFLY_ADMIT
 
 }  // namespace mayfly::api

@@ -4,8 +4,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <fstream>
-#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -22,28 +20,6 @@ namespace mayfly::api {
 namespace {
 
 using ExternalAcceptor = grpc::experimental::ExternalConnectionAcceptor;
-
-absl::StatusOr<std::string> ReadFile(absl::string_view flag, const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream content;
-  content << file.rdbuf();
-  if (!file) return absl::FailedPreconditionError(absl::StrCat("cannot read ", path, " of ", flag));
-  return content.str();
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> TcpCredentials(const ServerOptions& options) {
-  if (options.tls_cert.empty()) return grpc::InsecureServerCredentials();
-  MAYFLY_ASSIGN_OR_RETURN(const std::string cert, ReadFile("--tls-cert", options.tls_cert));
-  MAYFLY_ASSIGN_OR_RETURN(const std::string key, ReadFile("--tls-key", options.tls_key));
-  grpc::SslServerCredentialsOptions tls(options.tls_client_ca.empty()
-                                            ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
-                                            : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  if (!options.tls_client_ca.empty()) {
-    MAYFLY_ASSIGN_OR_RETURN(tls.pem_root_certs, ReadFile("--tls-client-ca", options.tls_client_ca));
-  }
-  tls.pem_key_cert_pairs.push_back({key, cert});
-  return grpc::SslServerCredentials(tls);
-}
 
 Acceptor::Handler HandOverTo(std::shared_ptr<ExternalAcceptor> target) {
   return [target = std::move(target)](int fd) {
@@ -111,7 +87,7 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions&
   MAYFLY_RETURN_IF_ERROR(server->Listen(options, builder));
   server->service_->AddWatchQueue(builder.AddCompletionQueue());
   server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr) return absl::InternalError("the gRPC server does not start; is a TLS file broken?");
+  if (server->server_ == nullptr) return absl::InternalError("the gRPC server does not start; see its log");
   server->service_->ServeWatches();
   server->acceptor_->Start();
   return server;
@@ -120,7 +96,12 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions&
 absl::Status ApiServer::Listen(const ServerOptions& options, grpc::ServerBuilder& builder) {
   constexpr auto kFromFd = grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD;
   if (options.listen) {
-    MAYFLY_ASSIGN_OR_RETURN(auto credentials, TcpCredentials(options));
+    std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
+    if (!options.tls_cert.empty()) {
+      MAYFLY_ASSIGN_OR_RETURN(tls_,
+                              ReloadingTlsCredentials({options.tls_cert, options.tls_key, options.tls_client_ca}));
+      credentials = tls_;
+    }
     MAYFLY_ASSIGN_OR_RETURN(TcpListener listener, ListenTcp(*options.listen));
     tcp_port_ = listener.port;
     acceptor_->Add(std::move(listener.fd), Acceptor::Peers::kAnyone,

@@ -12,6 +12,7 @@
 #include "server/api/acceptor.h"
 #include "server/api/environment_service.h"
 #include "server/api/listen.h"
+#include "server/api/tls.h"
 
 namespace mayfly::api {
 
@@ -54,6 +55,7 @@ class ApiServer {
   int tcp_port_ = 0;
   bool stopped_ = false;
   std::unique_ptr<EnvironmentService> service_;
+  std::shared_ptr<grpc::ServerCredentials> tls_;  // gRPC asks it for files as long as the server lives.
   std::unique_ptr<Acceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -1,5 +1,6 @@
 #include "server/api/tunnel.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -11,8 +12,9 @@
 namespace mayfly::api {
 namespace {
 
-absl::StatusOr<NodeRef> FindRunning(Provisioner& provisioner, const std::string& name, const std::string& service) {
-  MAYFLY_ASSIGN_OR_RETURN(const EnvironmentViewRef view, provisioner.Get(name));
+absl::StatusOr<NodeRef> FindRunning(const TunnelContext& context, const std::string& name, const std::string& service) {
+  MAYFLY_ASSIGN_OR_RETURN(const EnvironmentViewRef view, context.provisioner->Get(name));
+  MAYFLY_RETURN_IF_ERROR(CheckOwner(context.caller, name, view->record.request.owner));
   std::vector<std::string> names;
   for (const NodeView& node : view->nodes) {
     names.push_back(node.planned.name);
@@ -37,7 +39,7 @@ absl::StatusOr<std::unique_ptr<Stream>> ExecTraits::Open(const TunnelContext& co
   MAYFLY_RETURN_IF_ERROR(Annotate(Validate(start), "start"));
   if (context.execer == nullptr) return absl::UnimplementedError("this engine cannot run commands beside a service");
   mayfly::ExecRequest request;
-  MAYFLY_ASSIGN_OR_RETURN(request.node, FindRunning(*context.provisioner, start.name(), start.service()));
+  MAYFLY_ASSIGN_OR_RETURN(request.node, FindRunning(context, start.name(), start.service()));
   request.argv.assign(start.command().begin(), start.command().end());
   request.terminal = start.terminal();
   if (start.columns() > 0) request.columns = start.columns();
@@ -79,7 +81,7 @@ absl::StatusOr<std::unique_ptr<Stream>> PortForwardTraits::Open(const TunnelCont
   const v1::PortForwardRequest::Start& start = first.start();
   MAYFLY_RETURN_IF_ERROR(Annotate(Validate(start), "start"));
   if (context.connector == nullptr) return absl::UnimplementedError("this engine cannot forward ports");
-  MAYFLY_ASSIGN_OR_RETURN(const NodeRef node, FindRunning(*context.provisioner, start.name(), start.service()));
+  MAYFLY_ASSIGN_OR_RETURN(const NodeRef node, FindRunning(context, start.name(), start.service()));
   return context.connector->Connect(node, start.port(), std::move(callbacks));
 }
 
@@ -107,9 +109,18 @@ Stream::Callbacks Tunnel<Traits>::MakeCallbacks() {
     if (self == nullptr || bytes.empty()) return;
     {
       MutexLock lock(self->mutex_);
-      self->queued_bytes_ += bytes.size();
-      if (self->queued_bytes_ > kMaxQueued) self->overflow_ = true;
-      if (!self->overflow_) self->queue_.push_back(Traits::Data(std::move(bytes), stderr_stream));
+      self->queue_.push_back(Traits::Data(std::move(bytes), stderr_stream));
+    }
+    self->context_.pump->Wake(weak);
+  };
+  callbacks.window = kWindow;
+  callbacks.on_written = [weak](size_t bytes) {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    {
+      MutexLock lock(self->mutex_);
+      self->unwritten_ -= std::min(self->unwritten_, bytes);
+      if (self->unwritten_ > kMaxUnwritten) return;
     }
     self->context_.pump->Wake(weak);
   };
@@ -129,13 +140,28 @@ Stream::Callbacks Tunnel<Traits>::MakeCallbacks() {
 
 template <typename Traits>
 absl::Status Tunnel<Traits>::TakeRequest() {
-  if (stream_ != nullptr) {
-    Traits::Apply(*stream_, std::move(request_));
-  } else {
+  reading_ = false;
+  if (stream_ == nullptr) {
     MAYFLY_ASSIGN_OR_RETURN(stream_, Traits::Open(context_, request_, MakeCallbacks()));
+    return absl::OkStatus();
   }
-  this->StartRead(&request_);
+  {
+    MutexLock lock(mutex_);
+    unwritten_ += Traits::DataSize(request_);
+  }
+  Traits::Apply(*stream_, std::move(request_));
   return absl::OkStatus();
+}
+
+template <typename Traits>
+void Tunnel<Traits>::ReadOn() {
+  if (reading_) return;
+  {
+    MutexLock lock(mutex_);
+    if (unwritten_ > kMaxUnwritten) return;
+  }
+  reading_ = true;
+  this->StartRead(&request_);
 }
 
 template <typename Traits>
@@ -143,10 +169,14 @@ void Tunnel<Traits>::Turn(bool stopping) {
   if (ended_) return;
   if (broken_.load()) return End(absl::CancelledError("the client went away"));
   if (stopping) return End(absl::UnavailableError("server is stopping"));
-  if (write_done_.exchange(false)) writing_ = false;
+  if (write_done_.exchange(false)) {
+    writing_ = false;
+    if (untaken_ > 0 && stream_ != nullptr) stream_->Taken(std::exchange(untaken_, 0));
+  }
   if (read_done_.exchange(false)) {
     if (const absl::Status status = TakeRequest(); !status.ok()) return End(status);
   }
+  ReadOn();
   if (read_ended_.load() && !std::exchange(half_closed_, true)) {
     if (stream_ == nullptr) return End(absl::InvalidArgumentError("start: the first message is missing"));
     stream_->CloseWrite();
@@ -156,13 +186,9 @@ void Tunnel<Traits>::Turn(bool stopping) {
   std::optional<absl::Status> end;
   {
     MutexLock lock(mutex_);
-    if (overflow_) {
-      end = absl::ResourceExhaustedError("the client reads too slowly: 16 MiB of output wait for it");
-    } else if (!queue_.empty()) {
+    if (!queue_.empty()) {
       next = std::move(queue_.front());
       queue_.pop_front();
-      queued_bytes_ -= std::min<size_t>(queued_bytes_, next.ByteSizeLong());
-      if (queue_.empty()) queued_bytes_ = 0;
     } else if (closed_) {
       end = closed_;
     } else {

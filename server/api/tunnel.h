@@ -13,6 +13,7 @@
 #include "mayfly/base/mutex.h"
 #include "mayfly/engine/interactive.h"
 #include "mayfly/v1/environment_service.pb.h"
+#include "server/api/access.h"
 #include "server/api/call_count.h"
 #include "server/api/stream_pump.h"
 #include "server/run/provisioner.h"
@@ -25,6 +26,7 @@ struct TunnelContext {
   Execer* execer = nullptr;
   Connector* connector = nullptr;
   StreamPump* pump = nullptr;
+  Caller caller;
   CallToken token;
 };
 
@@ -36,6 +38,8 @@ struct ExecTraits {
                                                       Stream::Callbacks callbacks);
   static void Apply(Stream& stream, Request request);
   static Response Data(std::string bytes, bool stderr_stream);
+  static size_t DataSize(const Request& request) { return request.stdin().size(); }
+  static size_t DataSize(const Response& response) { return response.stdout().size() + response.stderr().size(); }
   static std::optional<Response> Last(int exit_code);
 };
 struct PortForwardTraits {
@@ -45,6 +49,8 @@ struct PortForwardTraits {
                                                       Stream::Callbacks callbacks);
   static void Apply(Stream& stream, Request request);
   static Response Data(std::string bytes, bool stderr_stream);
+  static size_t DataSize(const Request& request) { return request.data().size(); }
+  static size_t DataSize(const Response& response) { return response.data().size(); }
   static std::optional<Response> Last(int exit_code);
 };
 
@@ -75,8 +81,10 @@ class Tunnel final : public grpc::ServerBidiReactor<typename Traits::Request, ty
   void OnDone() override { context_.pump->Remove(this->shared_from_this()); }
 
  private:
-  // What may wait for a client that reads slowly. Engines push, so that what is over it ends the tunnel.
-  static constexpr size_t kMaxQueued = 16 << 20;
+  // What may wait for a client that reads slowly; then what prints waits.
+  static constexpr size_t kWindow = 256 << 10;
+  // What may wait for a command that reads slowly, beside the one message that is over it; then the client waits.
+  static constexpr size_t kMaxUnwritten = 256 << 10;
 
   void Signal(std::atomic<bool>& flag) {
     flag = true;
@@ -84,8 +92,11 @@ class Tunnel final : public grpc::ServerBidiReactor<typename Traits::Request, ty
   }
   absl::Status TakeRequest();
   Stream::Callbacks MakeCallbacks();
+  // Asks for the client's next message unless what it sent before is still on its way.
+  void ReadOn();
   void Write(Response response) {
     writing_ = true;
+    untaken_ = Traits::DataSize(response);
     this->StartWrite(&(response_ = std::move(response)));
   }
   void End(const absl::Status& status);
@@ -99,14 +110,15 @@ class Tunnel final : public grpc::ServerBidiReactor<typename Traits::Request, ty
   // From the engine's threads.
   Mutex mutex_;
   std::deque<Response> queue_ ABSL_GUARDED_BY(mutex_);
-  size_t queued_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool overflow_ ABSL_GUARDED_BY(mutex_) = false;
+  size_t unwritten_ ABSL_GUARDED_BY(mutex_) = 0;
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mutex_);
 
   // Of the pump.
   std::unique_ptr<Stream> stream_;
   Request request_;
   Response response_;
+  size_t untaken_ = 0;   // Bytes of response_.
+  bool reading_ = true;  // A message of the client is awaited.
   bool half_closed_ = false;
   bool writing_ = false;
   bool ended_ = false;

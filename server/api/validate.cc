@@ -87,6 +87,10 @@ void CheckVariables(absl::string_view field, const Map& map, Violations& out) {
   if (bytes > kMaxVariables) out.Add(field, absl::StrCat("has ", bytes, " bytes, at most ", kMaxVariables));
 }
 
+void CheckRequestId(const std::string& id, Violations& out) {
+  if (!id.empty() && !IsUuid(id)) out.Add("request_id", "must be a UUID such as 7b0dd1c4-6ed5-4f0c-9f38-3e5b1b1d9c6a");
+}
+
 void CheckSource(const std::string& source, Violations& out) {
   if (source.empty()) return out.Add("source", "is required: the folder or envspec.yml to read");
   if (source[0] != '/') out.Add("source", "must be an absolute path on the server's machine");
@@ -105,9 +109,7 @@ absl::Status ValidateName(const std::string& name) {
 absl::Status Validate(const v1::CreateEnvironmentRequest& request) {
   Violations out;
   if (!request.environment_id().empty()) out.Check("environment_id", CheckName(request.environment_id()));
-  if (!request.request_id().empty() && !IsUuid(request.request_id())) {
-    out.Add("request_id", "must be a UUID such as 7b0dd1c4-6ed5-4f0c-9f38-3e5b1b1d9c6a");
-  }
+  CheckRequestId(request.request_id(), out);
   CheckSource(request.source(), out);
   CheckNames("services", request.services(), out);
   CheckNames("tests", request.tests(), out);
@@ -142,6 +144,7 @@ absl::Status Validate(const v1::StreamLogsRequest& request) {
 absl::Status Validate(const v1::RunTestsRequest& request) {
   Violations out;
   CheckEnvironmentName(request.name(), out);
+  CheckRequestId(request.request_id(), out);
   CheckNames("tests", request.tests(), out);
   return out.ToStatus();
 }

@@ -3,7 +3,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
 #include "server/api/convert.h"
 #include "server/api/grpc_status.h"
@@ -60,11 +59,7 @@ void WatchStream::Turn() {
 
 absl::Status WatchStream::Subscribe() {
   Provisioner& provisioner = *queue_->context().provisioner;
-  MAYFLY_ASSIGN_OR_RETURN(
-      start_, request_.uid().empty() ? provisioner.Get(request_.name()) : provisioner.GetByUid(request_.uid()));
-  if (start_->record.name != request_.name()) {
-    return absl::NotFoundError(absl::StrCat("uid ", request_.uid(), " is not an environment named ", request_.name()));
-  }
+  MAYFLY_ASSIGN_OR_RETURN(start_, FindEnvironment(provisioner, request_.name(), request_.uid()));
   const auto wake = [queue = queue_, self = weak_from_this()] { queue->Wake(self); };
   MAYFLY_ASSIGN_OR_RETURN(events_, provisioner.events().Subscribe(start_->record.uid, request_.from_sequence(), wake));
   v1::WatchEnvironmentResponse first;

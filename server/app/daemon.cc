@@ -13,7 +13,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/state_dir.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/version.h"
@@ -85,6 +87,9 @@ absl::StatusOr<api::ServerOptions> ServerOptionsFor(const Flags& flags, const st
   }
   if (!flags.token_file.empty()) {
     MAYFLY_ASSIGN_OR_RETURN(access.token_digests, api::ReadTokenFile(flags.token_file));
+  }
+  for (const absl::string_view name : absl::StrSplit(flags.admins, ',', absl::SkipWhitespace())) {
+    access.admins.insert(std::string(absl::StripAsciiWhitespace(name)));
   }
   options.has_tokens = !access.token_digests.empty();
   MAYFLY_RETURN_IF_ERROR(api::CheckListenSafety(options));

@@ -71,6 +71,8 @@ const std::vector<FlagInfo>& Table() {
            &Flags::tls_client_ca),
       Text("token-file", "FILE", "bearer tokens for --listen, one \"NAME TOKEN\" a line; only you may read the file",
            &Flags::token_file),
+      Text("admins", "NAME,NAME", "who may, beside its owner, change every environment and reach into it",
+           &Flags::admins),
       Switch("reflection", "gRPC server reflection (on)", &Flags::reflection),
       {"exit-when-idle", "DURATION", "end after this long without environments and connections",
        [](Flags& flags, const std::string& text) {

@@ -22,6 +22,7 @@ struct Flags {
   std::string tls_key;
   std::string tls_client_ca;
   std::string token_file;
+  std::string admins;  // Names, with commas.
   bool reflection = true;
   absl::Duration exit_when_idle = absl::InfiniteDuration();
   int ready_fd = -1;

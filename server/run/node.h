@@ -12,6 +12,7 @@
 #include "mayfly/base/loop.h"
 #include "mayfly/plan/plan.h"
 #include "mayfly/report/event.h"
+#include "server/run/host_port.h"
 
 namespace mayfly {
 
@@ -46,7 +47,7 @@ struct Node {
   Usage usage;
   int exit_code = 0;  // Of the latest attempt that ended.
   int signal = 0;
-  std::map<int, std::string> endpoints;
+  std::map<int, HostPort> endpoints;
   absl::Duration start_time = -absl::InfiniteDuration();  // Launch to ready or completed.
 
   // On the clock of Loop::Monotonic; negative infinity when it never came to that.

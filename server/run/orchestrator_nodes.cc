@@ -57,17 +57,13 @@ void Orchestrator::OnNodeEvent(Node& node, const EngineEvent& event) {
       OnEnded(node, event);
       return;
     case Kind::kExposed: {
-      node.endpoints[event.port] = event.address;
+      const std::string url = EndpointUrl(node.plan.process, event.port, event.address);
+      node.endpoints[event.port] = {event.address, url};
       journal_.Put("port", absl::StrCat(node.plan.name, ":", event.port), node.attempt, "", true);
       Event& told = journal_.Add(EventKind::kExposed, event.when);
       told.node = node.plan.name;
       told.attempt = node.attempt;
-      const Probe& probe = node.plan.process.probe;
-      bool http = probe.kind == Probe::Kind::kHttp && probe.port == event.port;
-      for (const Port& port : node.plan.process.ports) http |= port.number == event.port && port.name == "http";
-      told.attributes = {{"port", absl::StrCat(event.port)},
-                         {"address", event.address},
-                         {"url", http ? absl::StrCat("http://", event.address) : event.address}};
+      told.attributes = {{"port", absl::StrCat(event.port)}, {"address", event.address}, {"url", url}};
       return;
     }
     default:

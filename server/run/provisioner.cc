@@ -19,6 +19,19 @@ absl::Status CheckEtag(const std::string& etag, const EnvironmentRecord& record)
       absl::StrCat("'", record.name, "' was changed meanwhile: its etag is ", record.etag, ", not ", EscapeLine(etag)));
 }
 
+constexpr size_t kTestRequests = 16;  // Ids that are remembered, so many runs back.
+
+bool WasTaken(const EnvironmentRequest& request, const std::string& id) {
+  return !id.empty() && std::count(request.test_requests.begin(), request.test_requests.end(), id) > 0;
+}
+
+std::vector<std::string> Taken(const EnvironmentRequest& request, const std::string& id) {
+  std::vector<std::string> ids = request.test_requests;
+  if (!id.empty()) ids.push_back(id);
+  if (ids.size() > kTestRequests) ids.erase(ids.begin());
+  return ids;
+}
+
 absl::Status NoEnvironment(const std::string& name) {
   return absl::NotFoundError(absl::StrCat("no environment '", EscapeLine(name), "'"));
 }
@@ -54,6 +67,8 @@ void ProvisionerImpl::Shutdown() {
   *open_ = false;
   worker_->Stop();
   waiting_.clear();
+  by_scope_.clear();
+  by_request_.clear();
   live_.clear();
 }
 
@@ -72,6 +87,12 @@ void ProvisionerImpl::Warn(const std::string& line) const {
 ProvisionerImpl::Live* ProvisionerImpl::FindLive(const std::string& name) {
   const auto it = live_.find(name);
   return it == live_.end() ? nullptr : &it->second;
+}
+
+ProvisionerImpl::Live* ProvisionerImpl::FindByRequest(const EnvironmentRequest& request) {
+  if (request.request_id.empty()) return nullptr;
+  const auto it = by_request_.find({request.owner, request.request_id});
+  return it == by_request_.end() ? nullptr : it->second;
 }
 
 EnvironmentViewRef ProvisionerImpl::Publish(Live& live) {
@@ -101,6 +122,9 @@ void ProvisionerImpl::OnDone(const std::string& name) {
     if (live == nullptr) return;
     logs_.Finish(live->orchestrator->record().uid);
     loop_->Cancel(live->publish_timer);
+    const EnvironmentRecord& record = live->orchestrator->record();
+    by_scope_.erase(record.scope);
+    by_request_.erase({record.request.owner, record.request.request_id});
     live_.erase(name);
     const auto waiting = waiting_.find(name);
     if (waiting == waiting_.end()) return;
@@ -111,12 +135,10 @@ void ProvisionerImpl::OnDone(const std::string& name) {
 }
 
 void ProvisionerImpl::DrainEvents() {
-  std::map<std::string, Live*> by_scope;
-  for (auto& [name, live] : live_) by_scope[live.orchestrator->record().scope] = &live;
   std::vector<Live*> touched;
   for (const EngineEvent& event : dependencies_.engine_events->Take()) {
-    const auto found = by_scope.find(event.node.scope);
-    if (found == by_scope.end()) {
+    const auto found = by_scope_.find(event.node.scope);
+    if (found == by_scope_.end()) {
       OnStrayEvent(event);
       continue;
     }
@@ -253,8 +275,13 @@ void ProvisionerImpl::Restart(const std::string& name, std::vector<std::string> 
   });
 }
 
-void ProvisionerImpl::RunTests(const std::string& name, std::vector<std::string> tests, Done done) {
-  loop_->Post([this, name, tests, reply = ReplyFor(std::move(done))] {
+void ProvisionerImpl::RunTests(const std::string& name, TestOptions options, Done done) {
+  loop_->Post([this, name, options, reply = ReplyFor(std::move(done))] {
+    const absl::StatusOr<EnvironmentViewRef> view = views_.Get(name);
+    if (view.ok() && WasTaken((*view)->record.request, options.request_id)) {
+      reply(view);
+      return;
+    }
     Live* live = FindLive(name);
     if (live == nullptr) {
       reply.Fail(NoEnvironment(name));
@@ -273,9 +300,9 @@ void ProvisionerImpl::RunTests(const std::string& name, std::vector<std::string>
       const bool own = node.kind != NodeKind::kTestJob && node.name.find('.') == std::string::npos;
       if (own) request.services.push_back(node.name);
     }
-    request.tests = tests;
-    request.all_tests = tests.empty();
-    if (tests.empty() && live->catalogue != nullptr) {
+    request.tests = options.tests;
+    request.all_tests = options.tests.empty();
+    if (options.tests.empty() && live->catalogue != nullptr) {
       request.all_tests = false;
       for (const auto& [job, spec] : live->catalogue->catalogue.tests) request.tests.push_back(job);
       if (request.tests.empty()) {
@@ -284,10 +311,14 @@ void ProvisionerImpl::RunTests(const std::string& name, std::vector<std::string>
       }
     }
     const std::string uid = live->orchestrator->record().uid;
-    LoadAndPlan(request, live->catalogue, [this, name, uid, request, reply](Planned planned) {
+    LoadAndPlan(request, live->catalogue, [this, name, uid, id = options.request_id, request, reply](Planned planned) {
       Live* now = FindLive(name);
       if (now == nullptr || now->orchestrator->record().uid != uid) {
         reply.Fail(NoEnvironment(name));
+        return;
+      }
+      if (WasTaken(now->orchestrator->record().request, id)) {
+        reply(Publish(*now));
         return;
       }
       if (!planned.outcome.status.ok()) {
@@ -295,6 +326,7 @@ void ProvisionerImpl::RunTests(const std::string& name, std::vector<std::string>
         return;
       }
       Orchestrator::Change change{std::move(planned.outcome.plan), request};
+      change.request.test_requests = Taken(now->orchestrator->record().request, id);
       for (PlanNode& node : change.plan.nodes) {
         if (node.kind == NodeKind::kTestJob) change.tests.insert(node.name);
         // A binary that was built meanwhile is a matter for `up`: tests run against what runs.
@@ -310,10 +342,10 @@ void ProvisionerImpl::RunTests(const std::string& name, std::vector<std::string>
   });
 }
 
-absl::StatusOr<Report> ProvisionerImpl::GetReport(const std::string& name) {
-  MAYFLY_ASSIGN_OR_RETURN(const EnvironmentViewRef view, views_.Get(name));
-  MAYFLY_ASSIGN_OR_RETURN(const std::vector<Event> events, ReadAllEvents(*dependencies_.store, view->record.uid));
-  return dependencies_.report(view->record, events);
+absl::StatusOr<Report> ProvisionerImpl::GetReport(const EnvironmentView& environment) {
+  const EnvironmentRecord& record = environment.record;
+  MAYFLY_ASSIGN_OR_RETURN(const std::vector<Event> events, ReadAllEvents(*dependencies_.store, record.uid));
+  return dependencies_.report(record, events);
 }
 
 }  // namespace mayfly

@@ -3,8 +3,8 @@
 //
 // Verbs may be called from any thread and return at once; `done` is called on the run loop. Errors by status code:
 // INVALID_ARGUMENT (with diagnostics when a spec is at fault), NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION (the
-// engine cannot run here, or the state does not allow it), ABORTED (etag), RESOURCE_EXHAUSTED (disk of the state
-// folder), UNAVAILABLE (shutting down).
+// engine cannot run here, or the state does not allow it), ABORTED (etag), PERMISSION_DENIED (another's environment),
+// RESOURCE_EXHAUSTED (disk of the state folder), UNAVAILABLE (shutting down).
 #ifndef MAYFLY_SERVER_RUN_PROVISIONER_H_
 #define MAYFLY_SERVER_RUN_PROVISIONER_H_
 
@@ -28,6 +28,7 @@
 #include "mayfly/spec/environment_request.h"
 #include "server/run/engine_event_queue.h"
 #include "server/run/event_hub.h"
+#include "server/run/host_port.h"
 #include "server/store/store.h"
 
 namespace mayfly {
@@ -41,7 +42,7 @@ struct NodeView {
   Usage usage;
   Cause cause;
   std::string message;
-  std::map<int, std::string> endpoints;  // Port -> host address.
+  std::map<int, HostPort> endpoints;  // By port.
 };
 
 // An environment as it is now; immutable, shared with readers.
@@ -56,6 +57,7 @@ using EnvironmentViewRef = std::shared_ptr<const EnvironmentView>;
 struct CreateOptions {
   bool validate_only = false;
   bool allow_update = false;  // Apply to a live environment of that name instead of ALREADY_EXISTS.
+  bool any_owner = true;      // Also to one of another owner; PERMISSION_DENIED otherwise.
 };
 
 struct CreateOutcome {
@@ -101,7 +103,11 @@ class Provisioner {
     std::optional<absl::Time> expire_time;
   };
   virtual void Update(const std::string& name, UpdateOptions options, Done done) = 0;
-  virtual void RunTests(const std::string& name, std::vector<std::string> tests, Done done) = 0;
+  struct TestOptions {
+    std::vector<std::string> tests;  // Empty: all.
+    std::string request_id;          // A repeated one starts nothing, also after a restart. Empty: none.
+  };
+  virtual void RunTests(const std::string& name, TestOptions options, Done done) = 0;
   virtual void Restart(const std::string& name, std::vector<std::string> services, Done done) = 0;
 
   // Thread-safe, from memory: the live environment of that name, or else the latest deleted one.
@@ -115,7 +121,7 @@ class Provisioner {
   virtual EventHub& events() = 0;
 
   // Folds the events so far. Thread-safe.
-  virtual absl::StatusOr<Report> GetReport(const std::string& name) = 0;
+  virtual absl::StatusOr<Report> GetReport(const EnvironmentView& environment) = 0;
   // Folder with <node>.log files (through LogSource), and with <job>/ folders of kept JUnit files and artifacts.
   virtual std::string LogDir(const EnvironmentView& environment) const = 0;
   virtual std::string ArtifactDir(const EnvironmentView& environment) const = 0;

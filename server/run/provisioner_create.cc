@@ -43,11 +43,8 @@ void ProvisionerImpl::Create(EnvironmentRequest request, CreateOptions options,
   CreateReply reply(std::move(done), [](absl::Status status) { return CreateOutcome{status, nullptr, {}}; });
   loop_->Post([this, request = std::move(request), options, reply] {
     // A retry must find its environment even when the source is broken or gone by now.
-    for (auto& [name, live] : live_) {
-      const EnvironmentRequest& known = live.orchestrator->record().request;
-      if (request.request_id.empty() || options.validate_only) break;
-      if (known.request_id != request.request_id || known.owner != request.owner) continue;
-      reply({absl::OkStatus(), Publish(live), {}});
+    if (Live* live = options.validate_only ? nullptr : FindByRequest(request); live != nullptr) {
+      reply({absl::OkStatus(), Publish(*live), {}});
       return;
     }
     if (absl::Status status = EngineUsable(); !status.ok()) {
@@ -67,6 +64,7 @@ void ProvisionerImpl::Create(EnvironmentRequest request, CreateOptions options,
       admission->warnings = std::move(planned.outcome.diagnostics);
       admission->deadline = loop_->Monotonic() + kNameWait;
       if (admission->request.name.empty()) admission->request.name = planned.catalogue->catalogue.name;
+      if (admission->request.engine.empty()) admission->request.engine = capabilities_.engine;
       Admit(std::move(admission), reply);
     });
   });
@@ -99,7 +97,7 @@ void ProvisionerImpl::AdmitOver(Live& live, std::shared_ptr<Admission> admission
   const EnvironmentRequest& request = admission->request;
   const std::string& name = request.name;
   const EnvironmentRequest& known = old.record().request;
-  if (!request.request_id.empty() && known.request_id == request.request_id && known.owner == request.owner) {
+  if (FindByRequest(request) == &live) {
     reply({absl::OkStatus(), Publish(live), std::move(admission->warnings)});
     return;
   }
@@ -114,6 +112,12 @@ void ProvisionerImpl::AdmitOver(Live& live, std::shared_ptr<Admission> admission
                                                      name, "`")));
     return;
   }
+  if (!admission->options.any_owner && known.owner != request.owner) {
+    reply.Fail(absl::PermissionDeniedError(absl::StrCat("environment '", name, "' belongs to ", EscapeLine(known.owner),
+                                                        " and you are ", EscapeLine(request.owner),
+                                                        "; choose another --name")));
+    return;
+  }
   const bool kept = known.keep == Keep::kAlways;
   if (kept && request.keep != Keep::kAlways) {
     reply.Fail(absl::AlreadyExistsError(absl::StrCat("environment '", name,
@@ -123,6 +127,8 @@ void ProvisionerImpl::AdmitOver(Live& live, std::shared_ptr<Admission> admission
   }
   if (kept) {
     Orchestrator::Change change{admission->plan, request};
+    change.request.owner = known.owner;
+    change.request.test_requests = known.test_requests;
     for (const PlanNode& node : change.plan.nodes) {
       if (node.kind == NodeKind::kTestJob) change.tests.insert(node.name);
     }
@@ -223,6 +229,8 @@ ProvisionerImpl::Live& ProvisionerImpl::AddLive(const EnvironmentRecord& record,
   };
   host.done = [this](Orchestrator& orchestrator) { OnDone(orchestrator.record().name); };
   Live& live = live_[record.name];
+  by_scope_[record.scope] = &live;
+  if (!record.request.request_id.empty()) by_request_[{record.request.owner, record.request.request_id}] = &live;
   live.catalogue = std::move(catalogue);
   live.orchestrator = std::make_unique<Orchestrator>(
       std::move(host), std::move(options), Journal(record, position, loop_.get(), dependencies_.store, &logs_),

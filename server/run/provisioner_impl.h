@@ -54,7 +54,7 @@ class ProvisionerImpl final : public Provisioner {
   void MakePlan(EnvironmentRequest request, std::function<void(PlanOutcome)> done) override;
   void Delete(const std::string& name, DeleteOptions options, Done done) override;
   void Update(const std::string& name, UpdateOptions options, Done done) override;
-  void RunTests(const std::string& name, std::vector<std::string> tests, Done done) override;
+  void RunTests(const std::string& name, TestOptions options, Done done) override;
   void Restart(const std::string& name, std::vector<std::string> services, Done done) override;
   absl::StatusOr<EnvironmentViewRef> Get(const std::string& name) override { return views_.Get(name); }
   absl::StatusOr<EnvironmentViewRef> GetByUid(const std::string& uid) override { return views_.GetByUid(uid); }
@@ -62,7 +62,7 @@ class ProvisionerImpl final : public Provisioner {
     return views_.List(filter, page_size, page_token);
   }
   EventHub& events() override { return logs_; }
-  absl::StatusOr<Report> GetReport(const std::string& name) override;
+  absl::StatusOr<Report> GetReport(const EnvironmentView& environment) override;
   std::string LogDir(const EnvironmentView& environment) const override {
     return Folder(environment.record.uid, "logs");
   }
@@ -99,6 +99,8 @@ class ProvisionerImpl final : public Provisioner {
   ViewReply ReplyFor(Done done);
   void Warn(const std::string& line) const;
   Live* FindLive(const std::string& name);
+  // The one that this request made, if it lives.
+  Live* FindByRequest(const EnvironmentRequest& request);
   EnvironmentViewRef Publish(Live& live);
   void OnChanged(Live& live);
   void OnDone(const std::string& name);
@@ -132,6 +134,8 @@ class ProvisionerImpl final : public Provisioner {
   CatalogueCache cache_;  // Worker only.
   Capabilities capabilities_;
   std::map<std::string, Live> live_;                                  // By name.
+  std::map<std::string, Live*> by_scope_;                             // The same.
+  std::map<std::pair<std::string, std::string>, Live*> by_request_;   // The same, by owner and request id.
   std::map<std::string, std::deque<std::function<void()>>> waiting_;  // By name: for it to be DELETED.
   TimerId purge_timer_ = 0;
   bool recovered_ = false;

@@ -79,7 +79,11 @@ Fold FoldEvents(const std::vector<Event>& events) {
         const auto number = event.attributes.find("port");
         const auto address = event.attributes.find("address");
         if (number == event.attributes.end() || address == event.attributes.end()) break;
-        if (absl::SimpleAtoi(number->second, &port)) fold.nodes[event.node].endpoints[port] = address->second;
+        const auto url = event.attributes.find("url");
+        if (absl::SimpleAtoi(number->second, &port)) {
+          fold.nodes[event.node].endpoints[port] = {address->second,
+                                                    url == event.attributes.end() ? address->second : url->second};
+        }
         break;
       }
       case EventKind::kJobResult:

@@ -9,6 +9,7 @@
 
 #include "mayfly/plan/plan.h"
 #include "mayfly/report/event.h"
+#include "server/run/host_port.h"
 #include "server/store/store.h"
 
 namespace mayfly {
@@ -27,7 +28,7 @@ struct NodePast {
   Usage usage;
   Cause cause;
   std::string message;
-  std::map<int, std::string> endpoints;
+  std::map<int, HostPort> endpoints;
 };
 
 struct Fold {

@@ -238,6 +238,7 @@ std::string EncodeRequest(const EnvironmentRequest& request) {
   Put(json, "variables", request.variables);
   Put(json, "engine", request.engine);
   Put(json, "owner", request.owner);
+  Put(json, "test_requests", request.test_requests);
   return json.empty() ? "{}" : Dump(json);
 }
 
@@ -258,6 +259,7 @@ absl::StatusOr<EnvironmentRequest> DecodeRequest(absl::string_view text) {
   request.variables = reader.TextMap("variables");
   request.engine = reader.Text("engine");
   request.owner = reader.Text("owner");
+  request.test_requests = reader.Texts("test_requests");
   MAYFLY_RETURN_IF_ERROR(Annotate(reader.status(), "request"));
   return request;
 }

@@ -146,7 +146,8 @@ int Serve(const std::string& dir) {
   context.provisioner = provisioner.get();
   context.engine = &engine;
   context.worker = &worker;
-  auto api = api::ApiServer::Start({.socket_path = dir + "/mayfly.sock"}, context, api::AccessPolicy({"bench", {}}));
+  auto api =
+      api::ApiServer::Start({.socket_path = dir + "/mayfly.sock"}, context, api::AccessPolicy({"bench", {}, {}}));
   Require(api.status(), "api");
   EmptyHandler empty;
   grpc::ServerBuilder builder;

@@ -135,7 +135,7 @@ TEST_F(EnvironmentsTest, GetFollowsWhatHappensAndShowsNodes) {
   NodeView node;
   node.planned.name = "web";
   node.state = NodeState::kReady;
-  node.endpoints[8080] = "127.0.0.1:20480";
+  node.endpoints[8080] = {"127.0.0.1:20480", "http://127.0.0.1:20480"};
   node.message = "said \xff";
   provisioner_.SetNodes("pr-7", {node});
   provisioner_.SetState("pr-7", EnvironmentState::kActive);
@@ -284,6 +284,25 @@ TEST_F(EnvironmentsTest, TheReportComesInEveryFormatWithTheFilesOfItsTests) {
     EXPECT_EQ(response.files(0).path(), "e2e/report.xml");
     EXPECT_EQ(response.files(0).content(), "<testsuite/>");
   }
+}
+
+TEST_F(EnvironmentsTest, AReportOfAnEarlierEnvironmentIsFoundByItsUid) {
+  const std::string earlier = Create(*stub_, "pr-7").uid();
+  provisioner_.SetState("pr-7", EnvironmentState::kDeleted);
+  const std::string later = Create(*stub_, "pr-7").uid();
+  const auto ask = [&](const std::string& name, const std::string& uid) {
+    v1::GetReportRequest request;
+    request.set_name(name);
+    request.set_uid(uid);
+    Call call;
+    v1::GetReportResponse response;
+    return stub_->GetReport(&call, request, &response).error_code();
+  };
+  EXPECT_EQ(ask("pr-7", ""), grpc::StatusCode::OK);
+  EXPECT_EQ(provisioner_.reported_uid(), later);
+  EXPECT_EQ(ask("pr-7", earlier), grpc::StatusCode::OK);
+  EXPECT_EQ(provisioner_.reported_uid(), earlier);
+  EXPECT_EQ(ask("pr-8", earlier), grpc::StatusCode::NOT_FOUND);
 }
 
 TEST(ReportContentTest, FilesOverTheLimitAreCounted) {

@@ -296,6 +296,13 @@ class TunnelTest : public StreamsTest {
     request.mutable_start()->add_command(command);
     return request;
   }
+  // True once the same value was seen in 20 looks on end: nothing tells that nothing happens.
+  bool Settled(size_t value) {
+    looks_ = value == std::exchange(last_, value) ? looks_ + 1 : 0;
+    return looks_ >= 20;
+  }
+  size_t last_ = 0;
+  int looks_ = 0;
   grpc::Status Fail(const v1::ExecRequest& first) {
     Call call;
     const auto stream = stub_->Exec(&call);
@@ -341,6 +348,43 @@ TEST_F(TunnelTest, ExecSaysWhyItCannot) {
   EXPECT_EQ(stopped.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_THAT(stopped.error_message(), HasSubstr("STOPPED"));
   EXPECT_EQ(Fail(v1::ExecRequest()).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(TunnelTest, WhatPrintsWaitsForAClientThatDoesNotRead) {
+  Call call;
+  const auto stream = stub_->Exec(&call);
+  stream->Write(Start("web", "yes"));
+  // A window of the server's and what the connection buffers; without a limit it would be gigabytes by the end.
+  ASSERT_TRUE(Eventually([this] { return echo_.sent() >= 256 << 10; }));
+  size_t before = 0;
+  ASSERT_TRUE(Eventually([&] { return std::exchange(before, echo_.sent()) == echo_.sent() && Settled(before); }));
+  EXPECT_LE(before, 8u << 20);
+  // It goes on as soon as somebody reads.
+  v1::ExecResponse response;
+  for (size_t read = 0; read < before + (1 << 20); read += response.stdout().size())
+    ASSERT_TRUE(stream->Read(&response));
+  call.TryCancel();
+  stream->Finish();
+}
+
+TEST_F(TunnelTest, AClientWaitsForACommandThatDoesNotRead) {
+  Call call;
+  const auto stream = stub_->Exec(&call);
+  stream->Write(Start("web", "sleep"));
+  std::atomic<size_t> written{0};
+  std::thread writer([&] {
+    v1::ExecRequest request;
+    request.set_stdin(std::string(64 << 10, 'x'));
+    while (stream->Write(request)) written += request.stdin().size();
+  });
+  ASSERT_TRUE(Eventually([this] { return echo_.received() > 256 << 10; }));
+  size_t before = 0;
+  ASSERT_TRUE(Eventually([&] { return std::exchange(before, written) == written && Settled(before); }));
+  EXPECT_LE(echo_.received(), (256 << 10) + (64 << 10));
+  EXPECT_LE(written, 8u << 20);
+  call.TryCancel();
+  writer.join();
+  stream->Finish();
 }
 
 TEST_F(TunnelTest, AClientThatGoesAwayEndsItsCommand) {

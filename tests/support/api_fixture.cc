@@ -44,7 +44,7 @@ void ApiTest::StartServer() {
   context.installation = "test";
   context.start_time = absl::Now();
   context.stop = [this] { ++stops_; };
-  api::AccessPolicy policy({.local_name = "tester", .token_digests = token_digests_});
+  api::AccessPolicy policy({.local_name = "tester", .token_digests = token_digests_, .admins = admins_});
   auto server = api::ApiServer::Start(options_, context, std::move(policy));
   ASSERT_OK(server);
   server_ = *std::move(server);

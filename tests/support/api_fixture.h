@@ -54,6 +54,7 @@ class ApiTest : public testing::Test {
   EchoStreams echo_;
   api::ServerOptions options_;
   std::map<std::string, std::string> token_digests_;
+  std::set<std::string> admins_;
   std::atomic<int> stops_{0};
   RealLoop worker_;
   std::unique_ptr<api::ApiServer> server_;

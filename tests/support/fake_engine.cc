@@ -235,8 +235,12 @@ class FakeStream final : public Stream {
   ~FakeStream() override { state_->open = false; }
   // Echoes, as `mayfly-workload tcp` does.
   void Write(std::string bytes) override {
-    Then([bytes = std::move(bytes)](State& s) { s.callbacks.on_data(bytes, false); });
+    Then([bytes = std::move(bytes)](State& s) {
+      s.callbacks.on_data(bytes, false);
+      if (s.callbacks.on_written) s.callbacks.on_written(bytes.size());
+    });
   }
+  void Taken(size_t) override {}
   void CloseWrite() override { Close(0); }
   void Resize(int, int) override {}
 

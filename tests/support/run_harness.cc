@@ -148,8 +148,11 @@ absl::StatusOr<EnvironmentViewRef> RunHarness::Restart(const std::string& name, 
   return Await(loop, [&](Provisioner::Done done) { server().Restart(name, std::move(services), std::move(done)); });
 }
 
-absl::StatusOr<EnvironmentViewRef> RunHarness::RunTests(const std::string& name, std::vector<std::string> tests) {
-  return Await(loop, [&](Provisioner::Done done) { server().RunTests(name, std::move(tests), std::move(done)); });
+absl::StatusOr<EnvironmentViewRef> RunHarness::RunTests(const std::string& name, std::vector<std::string> tests,
+                                                        const std::string& request_id) {
+  return Await(loop, [&](Provisioner::Done done) {
+    server().RunTests(name, {.tests = std::move(tests), .request_id = request_id}, std::move(done));
+  });
 }
 
 bool RunHarness::RunUntil(const std::string& name, EnvironmentState state, absl::Duration limit) {

@@ -91,7 +91,8 @@ class RunHarness {
   CreateOutcome Create(EnvironmentRequest request, CreateOptions options);
   absl::StatusOr<EnvironmentViewRef> Delete(const std::string& name, bool graceful = false);
   absl::StatusOr<EnvironmentViewRef> Restart(const std::string& name, std::vector<std::string> services);
-  absl::StatusOr<EnvironmentViewRef> RunTests(const std::string& name, std::vector<std::string> tests);
+  absl::StatusOr<EnvironmentViewRef> RunTests(const std::string& name, std::vector<std::string> tests,
+                                              const std::string& request_id = "");
 
   // Turns the clock until the environment is in that state; false after `limit`.
   bool RunUntil(const std::string& name, EnvironmentState state, absl::Duration limit = absl::Minutes(10));

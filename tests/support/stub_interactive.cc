@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -51,28 +52,82 @@ class EchoStreams::Echo final : public Stream {
     ++owner_->open_;
   }
   ~Echo() override {
+    if (flood_.joinable()) {
+      {
+        MutexLock lock(mutex_);
+        ended_ = true;
+      }
+      changed_.NotifyAll();
+      flood_.join();
+    }
     MutexLock lock(owner_->mutex_);
     --owner_->open_;
   }
   void Write(std::string bytes) override {
     const bool to_stderr = absl::StartsWith(bytes, "stderr:");
-    callbacks_.on_data(std::move(bytes), to_stderr);
+    const size_t size = bytes.size();
+    if (!deaf_) callbacks_.on_data(std::move(bytes), to_stderr);
+    MutexLock lock(owner_->mutex_);
+    owner_->received_ += size;
+    if (!deaf_ && callbacks_.on_written) callbacks_.on_written(size);
   }
+  void Taken(size_t bytes) override {
+    MutexLock lock(mutex_);
+    untaken_ -= bytes;
+    changed_.NotifyAll();
+  }
+  // Prints without end, as much as may come.
+  void Flood() {
+    flood_ = std::thread([this] {
+      while (true) {
+        {
+          MutexLock lock(mutex_);
+          while (!ended_ && untaken_ >= callbacks_.window) changed_.Wait(mutex_);
+          if (ended_) return;
+          untaken_ += kChunk;
+        }
+        callbacks_.on_data(std::string(kChunk, 'y'), false);
+        MutexLock lock(owner_->mutex_);
+        owner_->sent_ += kChunk;
+      }
+    });
+  }
+  void TurnDeaf() { deaf_ = true; }
   void CloseWrite() override { callbacks_.on_close(absl::OkStatus(), 7); }
   void Resize(int columns, int rows) override { callbacks_.on_data(absl::StrCat(columns, "x", rows), false); }
 
  private:
+  static constexpr size_t kChunk = 32 << 10;
   EchoStreams* const owner_;
   const Callbacks callbacks_;
+  bool deaf_ = false;
+  Mutex mutex_;
+  CondVar changed_;
+  size_t untaken_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread flood_;
 };
 
 absl::StatusOr<std::unique_ptr<Stream>> EchoStreams::Exec(const ExecRequest& request, Stream::Callbacks callbacks) {
   if (request.argv[0] == "missing") return absl::NotFoundError("no such command: missing");
-  return std::make_unique<Echo>(this, std::move(callbacks));
+  auto echo = std::make_unique<Echo>(this, std::move(callbacks));
+  if (request.argv[0] == "yes") echo->Flood();
+  if (request.argv[0] == "sleep") echo->TurnDeaf();
+  return echo;
 }
 
 absl::StatusOr<std::unique_ptr<Stream>> EchoStreams::Connect(const NodeRef&, int, Stream::Callbacks callbacks) {
   return std::make_unique<Echo>(this, std::move(callbacks));
+}
+
+size_t EchoStreams::received() {
+  MutexLock lock(mutex_);
+  return received_;
+}
+
+size_t EchoStreams::sent() {
+  MutexLock lock(mutex_);
+  return sent_;
 }
 
 int EchoStreams::open() {

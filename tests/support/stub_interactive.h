@@ -44,17 +44,22 @@ class StubLogs final : public LogSource {
 };
 
 // A command, or a connection, that echoes what it is sent. "stderr:..." comes back on stderr; closing the write side
-// ends it with exit code 7. A command named "missing" cannot be run.
+// ends it with exit code 7. A command named "missing" cannot be run; "yes" prints without end, as much as it may;
+// "sleep" reads nothing.
 class EchoStreams final : public Execer, public Connector {
  public:
   absl::StatusOr<std::unique_ptr<Stream>> Exec(const ExecRequest& request, Stream::Callbacks callbacks) override;
   absl::StatusOr<std::unique_ptr<Stream>> Connect(const NodeRef& node, int port, Stream::Callbacks callbacks) override;
   int open();
+  size_t received();  // Bytes that clients sent.
+  size_t sent();      // Bytes that "yes" printed.
 
  private:
   class Echo;
   Mutex mutex_;
   int open_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t received_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace mayfly

@@ -158,6 +158,11 @@ void StubProvisioner::SetReport(Report report) {
   report_ = std::move(report);
 }
 
+std::string StubProvisioner::reported_uid() const {
+  MutexLock lock(mutex_);
+  return reported_uid_;
+}
+
 int64_t StubProvisioner::stored() const {
   MutexLock lock(mutex_);
   return static_cast<int64_t>(by_uid_.size());
@@ -245,7 +250,7 @@ void StubProvisioner::Update(const std::string& name, UpdateOptions options, Don
   });
 }
 
-void StubProvisioner::RunTests(const std::string& name, std::vector<std::string>, Done done) {
+void StubProvisioner::RunTests(const std::string& name, TestOptions, Done done) {
   loop_.Post([this, name, done = std::move(done)] {
     if (const auto view = Get(name); !view.ok()) return done(view.status());
     SetState(name, EnvironmentState::kTesting);
@@ -299,9 +304,9 @@ absl::StatusOr<Provisioner::ViewPage> StubProvisioner::List(const ListFilter& fi
   return page;
 }
 
-absl::StatusOr<Report> StubProvisioner::GetReport(const std::string& name) {
+absl::StatusOr<Report> StubProvisioner::GetReport(const EnvironmentView& environment) {
   MutexLock lock(mutex_);
-  if (const auto view = FindLocked(name); !view.ok()) return view.status();
+  reported_uid_ = environment.record.uid;
   return report_;
 }
 

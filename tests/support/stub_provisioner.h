@@ -52,6 +52,7 @@ class StubProvisioner final : public Provisioner {
   void SetDirs(std::string log_dir, std::string artifact_dir);
   void SetReport(Report report);
   int64_t stored() const;
+  std::string reported_uid() const;  // Of the environment whose report was asked for last.
 
   StubEventHub& hub() { return hub_; }
 
@@ -60,13 +61,13 @@ class StubProvisioner final : public Provisioner {
   void MakePlan(EnvironmentRequest request, std::function<void(PlanOutcome)> done) override;
   void Delete(const std::string& name, DeleteOptions options, Done done) override;
   void Update(const std::string& name, UpdateOptions options, Done done) override;
-  void RunTests(const std::string& name, std::vector<std::string> tests, Done done) override;
+  void RunTests(const std::string& name, TestOptions options, Done done) override;
   void Restart(const std::string& name, std::vector<std::string> services, Done done) override;
   absl::StatusOr<EnvironmentViewRef> Get(const std::string& name) override;
   absl::StatusOr<EnvironmentViewRef> GetByUid(const std::string& uid) override;
   absl::StatusOr<ViewPage> List(const ListFilter& filter, int page_size, const std::string& page_token) override;
   EventHub& events() override { return hub_; }
-  absl::StatusOr<Report> GetReport(const std::string& name) override;
+  absl::StatusOr<Report> GetReport(const EnvironmentView& environment) override;
   std::string LogDir(const EnvironmentView&) const override;
   std::string ArtifactDir(const EnvironmentView&) const override;
   int live() const override;
@@ -88,6 +89,7 @@ class StubProvisioner final : public Provisioner {
   std::string log_dir_ ABSL_GUARDED_BY(mutex_);
   std::string artifact_dir_ ABSL_GUARDED_BY(mutex_);
   Report report_ ABSL_GUARDED_BY(mutex_);
+  std::string reported_uid_ ABSL_GUARDED_BY(mutex_);
   StubEventHub hub_;
   RealLoop loop_;  // Last: nothing runs on it once the others go.
 };

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -29,6 +30,8 @@ class ExecRelayTest : public testing::Test {
     options.post = [this](std::function<void()> fn) { reactor_.AddTimer(absl::ZeroDuration(), std::move(fn)); };
     options.on_abandoned = [this] { abandoned_ = true; };
     Stream::Callbacks callbacks;
+    callbacks.window = window_;
+    callbacks.on_written = [this](size_t bytes) { written_ += bytes; };
     callbacks.on_data = [this](std::string bytes, bool is_stderr) { (is_stderr ? err_ : out_) += bytes; };
     callbacks.on_close = [this](absl::Status status, int code) {
       ++closes_;
@@ -74,6 +77,8 @@ class ExecRelayTest : public testing::Test {
   bool Hears(const std::string& text) {
     return RunUntil(reactor_, [&] { return absl::StrContains(out_, text); });
   }
+  // As the server and the init do.
+  void SetUp() override { signal(SIGPIPE, SIG_IGN); }
   void TearDown() override {
     started_ = {};
     reactor_.RunOnce(absl::Milliseconds(1));
@@ -85,6 +90,7 @@ class ExecRelayTest : public testing::Test {
   StartedStream started_;
   pid_t child_ = -1;
   std::string out_, err_;
+  size_t window_ = 0, written_ = 0;
   absl::Status status_;
   int code_ = -1, closes_ = 0;
   bool abandoned_ = false;
@@ -118,6 +124,27 @@ TEST_F(ExecRelayTest, MuchIsCarriedWithoutLoss) {
   EXPECT_EQ(code_, 0);
 }
 
+TEST_F(ExecRelayTest, WhatIsNotTakenHoldsTheCommandUp) {
+  window_ = 100000;
+  RunWithPipes("yes");
+  EXPECT_TRUE(RunUntil(reactor_, [&] { return out_.size() >= window_; }));
+  for (int i = 0; i < 100; ++i) reactor_.RunOnce(absl::Milliseconds(1));
+  const size_t held = out_.size();
+  EXPECT_LT(held, window_ + (32 << 10));
+  started_.stream->Taken(held);
+  EXPECT_TRUE(RunUntil(reactor_, [&] { return out_.size() >= held + window_; }));
+}
+
+TEST_F(ExecRelayTest, WhatIsWrittenIsToldAsItIsRead) {
+  RunWithPipes("head -c 1000000 >/dev/null; exec 0<&-; echo closed; exec sleep 60");
+  started_.stream->Write(std::string(1000000, 'x'));
+  EXPECT_TRUE(RunUntil(reactor_, [&] { return written_ == 1000000; }));
+  EXPECT_TRUE(Hears("closed"));
+  // Nobody reads this any more, and whoever writes it must not wait for ever.
+  started_.stream->Write(std::string(1000000, 'x'));
+  EXPECT_TRUE(RunUntil(reactor_, [&] { return written_ == 2000000; }));
+}
+
 TEST_F(ExecRelayTest, ABackgroundProcessThatKeepsThePipeDoesNotHoldTheEnd) {
   RunWithPipes("sleep 60 & echo $!; exit 0");
   Reap();
@@ -127,7 +154,7 @@ TEST_F(ExecRelayTest, ABackgroundProcessThatKeepsThePipeDoesNotHoldTheEnd) {
 
 TEST_F(ExecRelayTest, InputThatNobodyReadsEndsIt) {
   RunWithPipes("sleep 60");
-  for (int i = 0; i < 5; ++i) started_.stream->Write(std::string(1 << 20, 'x'));
+  for (int i = 0; i < 9; ++i) started_.stream->Write(std::string(1 << 20, 'x'));
   EXPECT_TRUE(RunUntil(reactor_, [this] { return closes_ == 1; }));
   EXPECT_EQ(status_.code(), absl::StatusCode::kResourceExhausted);
 }

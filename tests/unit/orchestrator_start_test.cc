@@ -81,14 +81,19 @@ TEST_F(OrchestratorStartTest, StartTimesAreLearnt) {
 
 TEST_F(OrchestratorStartTest, ExposedPortsAreToldWithTheirUrl) {
   Plan plan = PlanOf({{"web"}});
-  plan.nodes[0].process.ports = {Port{"http", 8080, true}};
+  plan.nodes[0].process.ports = {Port{"http", 8080, true}, Port{"sql", 5432, true}};
   h.plans["source"] = plan;
   ASSERT_OK(h.Create("source").status);
   ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kActive));
   h.loop.RunReady();
   const std::vector<Event> exposed = EventsOf(EventKind::kExposed);
-  ASSERT_EQ(exposed.size(), 1);
-  EXPECT_EQ(exposed[0].attributes.at("url"), "http://" + h.Node("env", "web").endpoints.at(8080));
+  ASSERT_EQ(exposed.size(), 2);
+  const auto& now = h.Node("env", "web").endpoints;
+  EXPECT_EQ(now.at(8080).url, "http://" + now.at(8080).address);
+  EXPECT_EQ(now.at(5432).url, now.at(5432).address);
+  for (const Event& event : exposed) {
+    EXPECT_EQ(event.attributes.at("url"), now.at(event.attributes.at("port") == "8080" ? 8080 : 5432).url);
+  }
 }
 
 TEST_F(OrchestratorStartTest, ABusyEngineIsAskedAgain) {

@@ -119,6 +119,39 @@ TEST_F(OrchestratorUpdateTest, RunTestsRunsThemAgainAndNothingElse) {
   EXPECT_EQ(Record().verdict, Verdict::kPassed);
 }
 
+TEST_F(OrchestratorUpdateTest, ARepeatedRequestToRunTestsStartsNothingAlsoAfterARestart) {
+  ASSERT_TRUE(Up({{"api"}, TestJob("e2e", {"api"})}));
+  h.loop.Advance(absl::Seconds(1));
+  News();
+  ASSERT_OK(h.RunTests("env", {}, "first"));
+  ASSERT_OK(h.RunTests("env", {}, "first"));
+  h.loop.Advance(absl::Seconds(1));
+  EXPECT_THAT(News(), ElementsAre("+e2e#2", "-e2e#2"));
+  h.KillServer();
+  h.StartServer();
+  h.loop.Advance(absl::Seconds(1));
+  const auto again = h.RunTests("env", {}, "first");
+  ASSERT_OK(again);
+  EXPECT_EQ((*again)->record.verdict, Verdict::kPassed);
+  h.loop.Advance(absl::Seconds(1));
+  EXPECT_THAT(News(), ElementsAre());
+  ASSERT_OK(h.RunTests("env", {}, "second"));
+  h.loop.Advance(absl::Seconds(1));
+  EXPECT_THAT(News(), ElementsAre("+e2e#3", "-e2e#3"));
+}
+
+TEST_F(OrchestratorUpdateTest, AnUpdateDoesNotForgetWhichTestsWereAskedFor) {
+  ASSERT_TRUE(Up({{"api"}, TestJob("e2e", {"api"})}));
+  ASSERT_OK(h.RunTests("env", {}, "first"));
+  h.loop.Advance(absl::Seconds(1));
+  ASSERT_OK(h.Create("source", Keep::kAlways, true).status);
+  h.loop.Advance(absl::Seconds(1));
+  News();
+  ASSERT_OK(h.RunTests("env", {}, "first"));
+  h.loop.Advance(absl::Seconds(1));
+  EXPECT_THAT(News(), ElementsAre());
+}
+
 TEST_F(OrchestratorUpdateTest, RunTestsInAnEnvironmentThatIsNotActiveIsRefused) {
   runs["api"] = Ready(absl::Seconds(5));
   h.plans["source"] = PlanOf({{"api"}, TestJob("e2e", {"api"})});

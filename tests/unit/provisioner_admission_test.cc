@@ -57,6 +57,20 @@ TEST_F(ProvisionerAdmissionTest, ATakenNameIsRefusedWithoutAllowUpdate) {
   EXPECT_THAT(h.Create(request, {}).status, StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("mayfly down env")));
 }
 
+TEST_F(ProvisionerAdmissionTest, AnothersEnvironmentIsNotUpdatedAndKeepsItsOwner) {
+  request.owner = "alice";
+  ASSERT_OK(h.Create(request, {}).status);
+  request.owner = "bob";
+  EXPECT_THAT(h.Create(request, {.allow_update = true, .any_owner = false}).status,
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("belongs to alice")));
+  ASSERT_OK(h.Create(request, {.allow_update = true, .any_owner = true}).status);
+  EXPECT_EQ(h.View("env")->record.request.owner, "alice");
+}
+
+TEST_F(ProvisionerAdmissionTest, TheEngineIsTheServersWhenNoneIsAskedFor) {
+  EXPECT_EQ(h.Create(request, {}).environment->record.request.engine, "fake");
+}
+
 TEST_F(ProvisionerAdmissionTest, ARunDoesNotReplaceWhatIsKept) {
   ASSERT_TRUE(Up({{"api"}}));
   EXPECT_THAT(h.Create("source", Keep::kNever, true).status, StatusIs(absl::StatusCode::kAlreadyExists, testing::_));

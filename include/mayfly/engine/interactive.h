@@ -41,14 +41,22 @@ class LogSource {
 };
 
 // A byte stream to something inside a scope: a command's terminal, or a connection to a port. Closing is destroying it.
+//
+// Neither side may fill the other's memory: what comes stops at `window` bytes until they are given back by Taken, and
+// is then held up at its source; who writes waits for on_written before it reads much more from its own source.
 class Stream {
  public:
   struct Callbacks {
     std::function<void(std::string bytes, bool stderr_stream)> on_data;  // Any thread.
     std::function<void(absl::Status status, int exit_code)> on_close;    // Once, last.
+    // So many bytes of Write were handed on, or are dropped because nobody reads them any more. Optional. Any thread.
+    std::function<void(size_t bytes)> on_written;
+    size_t window = 0;  // 0: no limit. By the last chunk it may be exceeded, and by what is left when a command ends.
   };
   virtual ~Stream() = default;
   virtual void Write(std::string bytes) = 0;
+  // So many bytes of on_data are no longer held.
+  virtual void Taken(size_t bytes) = 0;
   virtual void CloseWrite() = 0;
   virtual void Resize(int columns, int rows) = 0;
 };

@@ -33,6 +33,8 @@ struct EnvironmentRequest {
   std::map<std::string, std::string> secrets;  // By secret name. Never stored, never logged.
   std::string engine;                          // "local"; empty: the server's default.
   std::string owner;                           // Who asks, as the server knows it.
+  // Ids of the requests to run tests that were taken, newest last: a repeated one starts nothing.
+  std::vector<std::string> test_requests;
 };
 
 }  // namespace mayfly

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -15,7 +16,7 @@
 namespace mayfly::local {
 namespace {
 
-constexpr size_t kMostPending = 4 << 20;
+constexpr size_t kMostPending = 8 << 20;
 constexpr int64_t kMostAtEnd = 1 << 20;
 constexpr char kEndOfFileKey = 4;
 
@@ -36,15 +37,17 @@ class Ends : public std::enable_shared_from_this<Ends> {
   ~Ends() { CloseAll(); }
 
   void Start() {
-    for (int i = 0; i < 2; ++i) {
-      if (outputs_[i] < 0) continue;
-      const absl::Status status = options_.reactor->Add(outputs_[i], EPOLLIN, [this, i](uint32_t) { OnOutput(i); });
-      if (!status.ok()) return Finish(status, -1);
-    }
+    if (const absl::Status status = WatchOutputs(); !status.ok()) Finish(status, -1);
+  }
+
+  void Taken(size_t bytes) {
+    untaken_ -= std::min(untaken_, bytes);
+    if (closed_ || Held()) return;
+    if (const absl::Status status = WatchOutputs(); !status.ok()) Finish(status, -1);
   }
 
   void Write(const std::string& bytes) {
-    if (closed_ || input_ < 0 || closing_input_) return;
+    if (closed_ || input_ < 0 || closing_input_) return Written(bytes.size());
     pending_ += bytes;
     if (pending_.size() > kMostPending) {
       return Finish(absl::ResourceExhaustedError("what was typed is not read"), -1);
@@ -103,8 +106,32 @@ class Ends : public std::enable_shared_from_this<Ends> {
     const ssize_t size = read(outputs_[i], buffer, sizeof buffer);
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return -1;
     if (size <= 0) return 0;  // A terminal whose other end was closed says EIO.
+    untaken_ += static_cast<size_t>(size);
+    if (Held()) UnwatchOutputs();
     if (callbacks_.on_data) callbacks_.on_data(std::string(buffer, static_cast<size_t>(size)), i == 1);
     return size;
+  }
+
+  // Whoever is told reads too slowly: what is printed from now on waits in the pipe, and then its writer waits.
+  bool Held() const { return callbacks_.window > 0 && untaken_ >= callbacks_.window; }
+
+  absl::Status WatchOutputs() {
+    for (int i = 0; i < 2; ++i) {
+      if (outputs_[i] < 0 || std::exchange(watching_output_[i], true)) continue;
+      absl::Status status = options_.reactor->Add(outputs_[i], EPOLLIN, [this, i](uint32_t) { OnOutput(i); });
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  void UnwatchOutputs() {
+    for (int i = 0; i < 2; ++i) {
+      if (std::exchange(watching_output_[i], false)) options_.reactor->Remove(outputs_[i]);
+    }
+  }
+
+  void Written(size_t bytes) {
+    if (bytes > 0 && callbacks_.on_written) callbacks_.on_written(bytes);
   }
 
   void Flush() {
@@ -117,6 +144,7 @@ class Ends : public std::enable_shared_from_this<Ends> {
       // Nobody reads any more. What is printed still counts.
       if (size < 0) return CloseInput();
       pending_.erase(0, static_cast<size_t>(size));
+      Written(static_cast<size_t>(size));
     }
     WatchInput(false);
     if (!closing_input_ || options_.kind == FdStreamOptions::Kind::kTerminal) return;
@@ -136,12 +164,14 @@ class Ends : public std::enable_shared_from_this<Ends> {
     WatchInput(false);
     close(input_);
     input_ = -1;
+    const size_t dropped = pending_.size();
     pending_.clear();
+    Written(dropped);
   }
 
   void CloseOutput(int i) {
     if (outputs_[i] < 0) return;
-    options_.reactor->Remove(outputs_[i]);
+    if (std::exchange(watching_output_[i], false)) options_.reactor->Remove(outputs_[i]);
     close(outputs_[i]);
     outputs_[i] = -1;
   }
@@ -156,6 +186,8 @@ class Ends : public std::enable_shared_from_this<Ends> {
   Stream::Callbacks callbacks_;
   int outputs_[2] = {-1, -1};
   int input_ = -1;
+  bool watching_output_[2] = {false, false};
+  size_t untaken_ = 0;
   std::string pending_;
   bool watching_input_ = false;
   bool closing_input_ = false;
@@ -171,6 +203,9 @@ class FdStream final : public Stream {
   }
   void Write(std::string bytes) override {
     post_([ends = ends_, bytes = std::move(bytes)] { ends->Write(bytes); });
+  }
+  void Taken(size_t bytes) override {
+    post_([ends = ends_, bytes] { ends->Taken(bytes); });
   }
   void CloseWrite() override {
     post_([ends = ends_] { ends->CloseWrite(); });

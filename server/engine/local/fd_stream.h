@@ -28,8 +28,8 @@ struct FdStreamOptions {
 };
 
 struct StartedStream {
-  // Thread-safe as Stream demands. What it was told to write waits in at most 4 MiB; more ends it with
-  // RESOURCE_EXHAUSTED.
+  // Thread-safe as Stream demands. What it was told to write waits in at most 8 MiB; a writer that does not wait for
+  // on_written before it writes more ends it with RESOURCE_EXHAUSTED.
   std::unique_ptr<Stream> stream;
   // To be called on the reactor's thread when the command has ended, or could not be run: what it still has printed is
   // read, then on_close is called with this. Also after the stream's end, when it does nothing. A socket needs it for

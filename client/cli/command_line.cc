@@ -248,6 +248,8 @@ class Grammar {
     CLI::App* report = Verb("report", "print the report of an environment, also after it is gone");
     Words(report, "NAME", "the environment; default: that of the nearest spec");
     Target(report);
+    report->add_option("--uid", options_.uid, "of an earlier environment of that name: `mayfly list --all -o json`")
+        ->type_name("UID");
     Reports(report);
     CLI::App* exec = Verb("exec", "run a command beside a service: mayfly exec SERVICE -- COMMAND...");
     Words(exec, "SERVICE", "the service, then the command");

@@ -92,7 +92,9 @@ std::string Zsh(const CommandTree& root) {
     }
     absl::StrAppend(&cases, "      _arguments -S");
     for (const CommandTree::Flag& flag : command.words->flags) {
-      absl::StrAppend(&cases, " \\\n        '", flag.name, "[", ZshText(flag.summary), "]");
+      // With "=", both forms of giving a value are completed.
+      const bool equals = flag.takes_value && flag.name.rfind("--", 0) == 0;
+      absl::StrAppend(&cases, " \\\n        '", flag.name, equals ? "=" : "", "[", ZshText(flag.summary), "]");
       if (!flag.choices.empty()) {
         absl::StrAppend(&cases, ":value:(", absl::StrJoin(flag.choices, " "), ")");
       } else if (flag.takes_value) {
@@ -100,7 +102,11 @@ std::string Zsh(const CommandTree& root) {
       }
       cases += "'";
     }
-    if (command.words->name == "completion") absl::StrAppend(&cases, " \\\n        '1:shell:(bash zsh fish)'");
+    // Without a place for words, _arguments offers no flags behind one either.
+    const bool shells = command.words->name == "completion";
+    if (commands.empty()) {
+      absl::StrAppend(&cases, " \\\n        ", shells ? "'1:shell:(bash zsh fish)'" : "'*:word:_files'");
+    }
     absl::StrAppend(&cases, "\n      ;;\n");
   }
   std::vector<std::string> paths;
@@ -109,10 +115,13 @@ std::string Zsh(const CommandTree& root) {
   }
   return absl::StrCat(
       "#compdef mayfly\n# zsh completion for mayfly: mayfly completion zsh > \"${fpath[1]}/_mayfly\"\n"
-      "_mayfly() {\n  local word_path='' word\n  for word in ${words[2,CURRENT-1]}; do\n"
-      "    case \"${word_path:+$word_path }$word\" in\n      (",
-      absl::StrJoin(paths, "|"), ") word_path=\"${word_path:+$word_path }$word\" ;;\n",
-      "    esac\n  done\n  case \"$word_path\" in\n", cases, "  esac\n}\ncompdef _mayfly mayfly\n");
+      "_mayfly() {\n  local word_path='' i depth=0\n  for ((i = 2; i < CURRENT; i++)); do\n"
+      "    case \"${word_path:+$word_path }${words[i]}\" in\n      (",
+      absl::StrJoin(paths, "|"), ") word_path=\"${word_path:+$word_path }${words[i]}\" depth=$((i - 1)) ;;\n",
+      "    esac\n  done\n"
+      "  # The verb takes the place of the command, as _arguments expects it.\n"
+      "  shift $depth words\n  (( CURRENT -= depth ))\n  case \"$word_path\" in\n",
+      cases, "  esac\n}\ncompdef _mayfly mayfly\n");
 }
 
 std::string Fish(const CommandTree& root) {

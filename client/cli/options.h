@@ -45,6 +45,7 @@ struct Options {
   bool keep_on_failure = false;
   std::string report_dir;
   std::string junit;
+  std::string uid;  // report: of an earlier environment of that name.
   bool no_wait = false;
   std::optional<absl::Duration> timeout;
   bool graceful = false;

@@ -35,10 +35,16 @@ bool StaysBelow(const std::string& path) {
   return true;
 }
 
-absl::StatusOr<std::string> FetchReport(ProvisionerClient& client, const std::string& name,
-                                        v1::GetReportRequest::Format format) {
+v1::GetReportRequest ReportOf(const Session& session, const std::string& name) {
   v1::GetReportRequest request;
   request.set_name(name);
+  request.set_uid(session.options().uid);
+  return request;
+}
+
+absl::StatusOr<std::string> FetchReport(const Session& session, ProvisionerClient& client, const std::string& name,
+                                        v1::GetReportRequest::Format format) {
+  v1::GetReportRequest request = ReportOf(session, name);
   request.set_format(format);
   MAYFLY_ASSIGN_OR_RETURN(const v1::GetReportResponse response, client.GetReport(request));
   return response.content();
@@ -199,7 +205,7 @@ void TellFailure(Session& session, const v1::Cause& cause, const std::string& en
 absl::Status SaveReports(Session& session, ProvisionerClient& client, const std::string& name) {
   const Options& options = session.options();
   if (!options.junit.empty()) {
-    MAYFLY_ASSIGN_OR_RETURN(const std::string junit, FetchReport(client, name, v1::GetReportRequest::JUNIT));
+    MAYFLY_ASSIGN_OR_RETURN(const std::string junit, FetchReport(session, client, name, v1::GetReportRequest::JUNIT));
     MAYFLY_RETURN_IF_ERROR(WriteFile(options.junit, junit));
   }
   if (options.report_dir.empty()) return absl::OkStatus();
@@ -208,11 +214,10 @@ absl::Status SaveReports(Session& session, ProvisionerClient& client, const std:
       {v1::GetReportRequest::JUNIT, "junit.xml"},
       {v1::GetReportRequest::MARKDOWN, "report.md"}};
   for (const auto& [format, file] : kFiles) {
-    MAYFLY_ASSIGN_OR_RETURN(const std::string content, FetchReport(client, name, format));
+    MAYFLY_ASSIGN_OR_RETURN(const std::string content, FetchReport(session, client, name, format));
     MAYFLY_RETURN_IF_ERROR(WriteFile(absl::StrCat(options.report_dir, "/", file), content));
   }
-  v1::GetReportRequest request;
-  request.set_name(name);
+  v1::GetReportRequest request = ReportOf(session, name);
   request.set_with_files(true);
   MAYFLY_ASSIGN_OR_RETURN(const v1::GetReportResponse response, client.GetReport(request));
   MAYFLY_RETURN_IF_ERROR(WriteFile(options.report_dir + "/report.json", response.content()));
@@ -267,7 +272,7 @@ absl::Status PrintReport(Session& session, ProvisionerClient& client, const std:
     console.Out(EscapeLine(name) + "\n");
     return absl::OkStatus();
   }
-  MAYFLY_ASSIGN_OR_RETURN(const std::string content, FetchReport(client, name, wanted));
+  MAYFLY_ASSIGN_OR_RETURN(const std::string content, FetchReport(session, client, name, wanted));
   if (format == Format::kTable) {
     console.Out(EscapeLines(content));
   } else if (format == Format::kYaml) {

@@ -180,6 +180,7 @@ _mayfly() {
     'report|--tls-ca') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|--tls-cert') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|--tls-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'report|--uid') COMPREPLY=(); return ;;
     'report|--report-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|--junit') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--output') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
@@ -288,7 +289,7 @@ _mayfly() {
     'logs') words='--help -h --output -o --color --quiet -q --verbose -v --file --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow -f --tail --since --raw' ;;
     'events') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow --timeout' ;;
     'watch') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --timeout' ;;
-    'report') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --report-dir --junit' ;;
+    'report') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --uid --report-dir --junit' ;;
     'exec') words='--help -h --output -o --color --quiet -q --verbose -v --no-terminal -T --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
     'port-forward') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
     'plan') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --engine --ttl --profile --set --env-file --secret --test' ;;

@@ -283,6 +283,7 @@ complete -c mayfly -n '__fish_seen_subcommand_from report' -l token-file -r -F -
 complete -c mayfly -n '__fish_seen_subcommand_from report' -l tls-ca -r -F -d 'PEM file of who signed the server'\''s certificate'
 complete -c mayfly -n '__fish_seen_subcommand_from report' -l tls-cert -r -F -d 'PEM file of your certificate'
 complete -c mayfly -n '__fish_seen_subcommand_from report' -l tls-key -r -F -d 'PEM file of its key'
+complete -c mayfly -n '__fish_seen_subcommand_from report' -l uid -x -d 'of an earlier environment of that name: `mayfly list --all -o json`'
 complete -c mayfly -n '__fish_seen_subcommand_from report' -l report-dir -r -F -d 'folder for the reports and what the test jobs left'
 complete -c mayfly -n '__fish_seen_subcommand_from report' -l junit -r -F -d 'file for all results as JUnit XML'
 complete -c mayfly -n '__fish_seen_subcommand_from exec' -l help -d 'Print this help message and exit'

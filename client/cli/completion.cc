@@ -132,6 +132,10 @@ std::string Fish(const CommandTree& root) {
       condition = absl::StrCat("__fish_seen_subcommand_from ",
                                absl::StrReplaceAll(command.path, {{" ", "; and __fish_seen_subcommand_from "}}));
     }
+    // Behind one of its own commands it has nothing more to say.
+    for (const CommandTree& next : command.words->commands) {
+      if (!command.path.empty()) absl::StrAppend(&condition, "; and not __fish_seen_subcommand_from ", next.name);
+    }
     const std::string start = absl::StrCat("complete -c mayfly -n ", SingleQuoted(condition));
     for (const CommandTree& next : command.words->commands) {
       absl::StrAppend(&out, start, " -a ", next.name, " -d ", SingleQuoted(next.summary), "\n");

@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/lib/files.h"
 
@@ -35,6 +36,11 @@ void Measure(int fd, Look& look) {
   if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
     look.width = size.ws_col;
     look.height = std::max<int>(size.ws_row, 4);
+  }
+  // Somebody wants less than there is; what is over the real width would wrap.
+  int columns = 0;
+  if (absl::SimpleAtoi(Variable("COLUMNS"), &columns) && columns > 0) {
+    look.width = look.width > 0 ? std::min(look.width, columns) : columns;
   }
 }
 

@@ -56,6 +56,16 @@ std::string EscapeLines(absl::string_view text) {
   return absl::StrJoin(lines, "\n");
 }
 
+// The report begins with its verdict.
+std::string WithVerdictPainted(const Look& look, const std::string& report) {
+  const std::string verdict = report.substr(0, report.find_first_of(" \n"));
+  const Style style = verdict == "PASSED"                         ? Style::kGreen
+                      : verdict == "FAILED" || verdict == "ERROR" ? Style::kRed
+                      : verdict == "CANCELLED"                    ? Style::kYellow
+                                                                  : Style::kPlain;
+  return absl::StrCat(Paint(look, style, verdict), report.substr(verdict.size()));
+}
+
 std::string Remaining(absl::Time until) {
   const absl::Duration left = until - absl::Now();
   return left > absl::ZeroDuration() ? HumanDuration(left) : "now";
@@ -274,7 +284,7 @@ absl::Status PrintReport(Session& session, ProvisionerClient& client, const std:
   }
   MAYFLY_ASSIGN_OR_RETURN(const std::string content, FetchReport(session, client, name, wanted));
   if (format == Format::kTable) {
-    console.Out(EscapeLines(content));
+    console.Out(WithVerdictPainted(console.out(), EscapeLines(content)));
   } else if (format == Format::kYaml) {
     console.Out(JsonToYaml(content));
   } else {

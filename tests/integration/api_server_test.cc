@@ -18,6 +18,7 @@
 #include "mayfly/base/ids.h"
 #include "server/api/wire.h"
 #include "tests/support/api_fixture.h"
+#include "tests/support/program.h"
 #include "tests/support/status_matchers.h"
 
 namespace mayfly {
@@ -331,6 +332,30 @@ TEST_F(TlsTest, WithoutOneOrWithAForeignOneNobodyComesIn) {
   const auto stub = v1::EnvironmentService::NewStub(TcpChannel(grpc::InsecureChannelCredentials()));
   EXPECT_EQ(Info(*stub, plain).error_code(), StatusCode::UNAVAILABLE);
   EXPECT_TRUE(Answers()) << "the Unix socket is as it was";
+}
+
+TEST_F(TlsTest, TheProgramSpeaksTlsWithACertificate) {
+  const char* bin = getenv("MAYFLY_BIN_DIR");
+  const std::string mayfly = std::filesystem::absolute(bin == nullptr ? "build/dev/bin" : bin).string() + "/mayfly";
+  const std::string address = absl::StrCat("127.0.0.1:", server_->tcp_port());
+  const auto run = [&](std::vector<std::string> words, const std::string& who) {
+    words.insert(words.begin(), mayfly);
+    for (const auto& word : {"--server", address.c_str(), "--tls-ca", "ca.pem"}) words.push_back(word);
+    if (!who.empty()) words.insert(words.end(), {"--tls-cert", who + ".pem", "--tls-key", who + ".key"});
+    Program program(words, dir_.path(), Program::On::kPipes);
+    const int code = program.Wait();
+    return std::make_pair(code, program.out() + program.err());
+  };
+  Create(*As("alice"), "pr-7");
+  const auto seen = run({"get", "pr-7", "-o", "json"}, "alice");
+  EXPECT_EQ(seen.first, 0) << seen.second;
+  EXPECT_THAT(seen.second, HasSubstr("\"owner\": \"alice\""));
+  // As whom the CLI comes is known only by TLS: the server's own user would be allowed.
+  Create(*NewStub(), "pr-8");
+  const auto denied = run({"down", "pr-8"}, "alice");
+  EXPECT_EQ(denied.first, 7);
+  EXPECT_THAT(denied.second, HasSubstr("belongs to tester and you are alice"));
+  EXPECT_EQ(run({"get", "pr-7"}, "").first, 8) << "without a certificate nobody comes in";
 }
 
 TEST_F(TlsTest, RenewedFilesAreUsedByTheNextConnection) {

@@ -66,6 +66,22 @@ class CliProgramTest : public testing::Test {
   std::unique_ptr<FakeServer> server_;
 };
 
+TEST_F(CliProgramTest, TheVerdictOfAReportIsColouredWhereThatIsWanted) {
+  const auto report = [this](Program::On on, const std::vector<std::string>& flags,
+                             const std::map<std::string, std::string>& variables) {
+    std::vector<std::string> words = {"report", "shop"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    const auto program = Start(words, on, variables);
+    EXPECT_EQ(program->Wait(), 0);
+    return program->out();
+  };
+  EXPECT_THAT(report(Program::On::kTerminal, {}, {{"TERM", "xterm"}}), StartsWith("\x1b["));
+  EXPECT_THAT(report(Program::On::kPipes, {"--color=always"}, {}), StartsWith("\x1b["));
+  EXPECT_THAT(report(Program::On::kTerminal, {}, {{"TERM", "xterm"}, {"NO_COLOR", "1"}}), StartsWith("PASSED shop"));
+  EXPECT_THAT(report(Program::On::kTerminal, {"--color=never"}, {{"TERM", "xterm"}}), StartsWith("PASSED shop"));
+  EXPECT_THAT(report(Program::On::kPipes, {}, {}), StartsWith("PASSED shop"));
+}
+
 TEST_F(CliProgramTest, UpPrintsUrlsAndNothingElseOnStandardOutput) {
   CannedEvents log = CannedEvents::Passed();
   log.events.resize(15);  // Up to ACTIVE.

@@ -113,7 +113,7 @@ TEST(ReactorTest, TimersRunInOrderOfTimeAndAfterDescriptors) {
   Reactor reactor;
   Pipe pipe;
   std::vector<std::string> order;
-  reactor.AddTimer(absl::Microseconds(300), [&] {
+  reactor.AddTimer(absl::Milliseconds(200), [&] {
     order.push_back("later");
     reactor.Stop();
   });

@@ -75,32 +75,6 @@ absl::StatusOr<std::pair<LauncherOptions, int>> ParseLauncherArguments(const std
   return std::make_pair(options, channel);
 }
 
-absl::StatusOr<LauncherHandle> ForkLauncher(const LauncherOptions& options) {
-  MAYFLY_ASSIGN_OR_RETURN(const int threads, ThreadCount());
-  if (threads != 1) return absl::FailedPreconditionError("the launcher must be forked before any thread is started");
-  MAYFLY_RETURN_IF_ERROR(MakeDirs(options.state_dir + "/scopes", 0700));
-  MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
-  LauncherHandle handle;
-  handle.options = options;
-  handle.program = OpenLauncherProgram();
-  if (const passwd* user = getpwuid(getuid()); user != nullptr && std::strcmp(user->pw_dir, "/") != 0) {
-    handle.options.hidden.push_back(user->pw_dir);
-  }
-  handle.pid = fork();
-  if (handle.pid < 0) return ErrnoStatus(errno, "fork of the launcher");
-  if (handle.pid == 0) {
-    CloseAllExcept({0, 1, 2, pair.second.get(), handle.program.get()});
-    if (handle.program.valid()) {
-      const Command command(handle.options, handle.program.get(), pair.second.get());
-      fcntl(pair.second.get(), F_SETFD, 0);
-      execv(command.path.c_str(), command.argv.data());
-    }
-    RunLauncher(handle.options, std::move(pair.second));
-  }
-  handle.channel = std::move(pair.first);
-  return handle;
-}
-
 absl::Status RestartLauncher(LauncherHandle& handle) {
   if (!handle.program.valid()) return absl::FailedPreconditionError("there is no program mayfly-launcher");
   MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
@@ -126,6 +100,31 @@ absl::Status RestartLauncher(LauncherHandle& handle) {
   }
   handle.channel = std::move(pair.first);
   return absl::OkStatus();
+}
+
+absl::StatusOr<LauncherHandle> ForkLauncher(const LauncherOptions& options) {
+  MAYFLY_RETURN_IF_ERROR(MakeDirs(options.state_dir + "/scopes", 0700));
+  LauncherHandle handle;
+  handle.options = options;
+  handle.program = OpenLauncherProgram();
+  if (const passwd* user = getpwuid(getuid()); user != nullptr && std::strcmp(user->pw_dir, "/") != 0) {
+    handle.options.hidden.push_back(user->pw_dir);
+  }
+  if (handle.program.valid()) {
+    MAYFLY_RETURN_IF_ERROR(RestartLauncher(handle));
+    return handle;
+  }
+  MAYFLY_ASSIGN_OR_RETURN(const int threads, ThreadCount());
+  if (threads != 1) return absl::FailedPreconditionError("the launcher must be forked before any thread is started");
+  MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
+  handle.pid = fork();
+  if (handle.pid < 0) return ErrnoStatus(errno, "fork of the launcher");
+  if (handle.pid == 0) {
+    CloseAllExcept({0, 1, 2, pair.second.get()});
+    RunLauncher(handle.options, std::move(pair.second));
+  }
+  handle.channel = std::move(pair.first);
+  return handle;
 }
 
 absl::Status AwaitLauncherEnd(pid_t pid) {

@@ -1,5 +1,5 @@
-// The launcher's state and what it does with it. launcher.cc: its life, requests and leftovers; launcher_scopes.cc: giving
-// and taking back shells; launcher_shells.cc: making them, and the pool; launcher_process.cc: the server's side.
+// The launcher's state and what it does with it. launcher.cc: its life, requests and leftovers; launcher_scopes.cc:
+// giving and taking back shells; launcher_shells.cc: making them, and the pool; launcher_process.cc: the server's side.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_LAUNCHER_IMPL_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_LAUNCHER_IMPL_H_
 
@@ -130,6 +130,7 @@ class Launcher {
   // Work for the pool competes with the environment that was just taken, so it waits until requests pause, unless the
   // next request would find nothing.
   void ScheduleRefill();
+  void ScheduleTrim();
   void Refill();
 
   const LauncherOptions options_;
@@ -156,6 +157,7 @@ class Launcher {
   uint64_t groups_made_ = 0;
   absl::Duration last_take_ = -absl::InfiniteDuration();
   Reactor::TimerId refill_timer_ = 0;
+  Reactor::TimerId trim_timer_ = 0;
   std::string last_error_;
   Capabilities capabilities_;
 };

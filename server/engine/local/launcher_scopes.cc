@@ -206,6 +206,7 @@ void Launcher::FinishRelease(Shell* shell) {
   idle_plots_.push_back(shell);
   shell->state = Shell::State::kDead;
   ScheduleRefill();
+  ScheduleTrim();
 }
 
 void Launcher::RemoveGroups(const std::string& group, Receipt* receipt) {

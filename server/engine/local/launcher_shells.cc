@@ -18,6 +18,7 @@ namespace {
 constexpr uint32_t kFirstHostId = 2000000000;
 constexpr size_t kRemembered = 8;
 constexpr absl::Duration kQuiet = absl::Milliseconds(100);
+constexpr absl::Duration kTrimAfter = absl::Seconds(3);
 // Network sets made at the same time. Each takes the kernel's one lock of all links two hundred times: more of them
 // only wait for each other, and the first is ready as late as the last.
 constexpr int kMakers = 2;
@@ -215,6 +216,21 @@ void Launcher::Drop(Shell* shell) {
   if (shell->pidfd.valid()) reactor_.Remove(shell->pidfd.get());
   shells_.erase(std::find_if(shells_.begin(), shells_.end(), [shell](const auto& s) { return s.get() == shell; }));
   EndWhenDone();
+}
+
+// What a burst has left is given back once nothing was asked for during kTrimAfter.
+void Launcher::ScheduleTrim() {
+  if (closing_ || trim_timer_ != 0 || idle_plots_.empty()) return;
+  trim_timer_ = reactor_.AddTimer(kTrimAfter, [this] {
+    trim_timer_ = 0;
+    if (reactor_.Now() - last_take_ < kTrimAfter) return ScheduleTrim();
+    while (!closing_ && !idle_plots_.empty() && PoolSize() > target_) {
+      Shell* const shell = idle_plots_.front();
+      idle_plots_.pop_front();
+      RemoveGroup(shell->group);
+      Drop(shell);
+    }
+  });
 }
 
 size_t Launcher::WarmCount() const {

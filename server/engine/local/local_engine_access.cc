@@ -44,7 +44,7 @@ StartedStream LocalEngineImpl::Attach(FdStreamOptions options, Stream::Callbacks
 }
 
 void LocalEngineImpl::Call(const std::shared_ptr<Scope>& scope, uint64_t id, std::function<void(Scope&)> send,
-          std::function<void(absl::Status, int exit_code)> done) {
+                           std::function<void(absl::Status, int exit_code)> done) {
   io_.Post([this, scope, id, send = std::move(send), done = std::move(done)] {
     if (scope->channel == nullptr) return done(absl::UnavailableError("the environment does not answer"), 0);
     calls_[id] = {scope->spec.id, done};

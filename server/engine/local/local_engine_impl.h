@@ -1,6 +1,6 @@
-// The server's side of the local engine. local_engine.cc: the verbs, from any thread; local_engine_scopes.cc: what becomes
-// of scopes, on the I/O thread; local_engine_launcher.cc: the launcher's life; local_engine_access.cc: commands,
-// connections and files.
+// The server's side of the local engine. local_engine.cc: the verbs, from any thread; local_engine_scopes.cc: what
+// becomes of scopes, on the I/O thread; local_engine_launcher.cc: the launcher's life; local_engine_access.cc:
+// commands, connections and files.
 #ifndef MAYFLY_SERVER_ENGINE_LOCAL_LOCAL_ENGINE_IMPL_H_
 #define MAYFLY_SERVER_ENGINE_LOCAL_LOCAL_ENGINE_IMPL_H_
 

@@ -30,7 +30,7 @@ absl::StatusOr<sockaddr_un> ControlAddress(const UniqueFd& folder, const char* n
   return address;
 }
 
-absl::StatusOr<UniqueFd> OpenFolder(const std::string& folder) {
+absl::StatusOr<UniqueFd> OpenScopeFolder(const std::string& folder) {
   UniqueFd fd(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid()) return ErrnoStatus(errno, folder);
   return fd;
@@ -112,7 +112,7 @@ absl::StatusOr<UniqueFd> OpenInit(const ScopeDescriptor& d) {
 }
 
 absl::StatusOr<UniqueFd> ListenControl(const std::string& folder) {
-  MAYFLY_ASSIGN_OR_RETURN(const UniqueFd dir, OpenFolder(folder));
+  MAYFLY_ASSIGN_OR_RETURN(const UniqueFd dir, OpenScopeFolder(folder));
   MAYFLY_ASSIGN_OR_RETURN(const sockaddr_un address, ControlAddress(dir, "control.new"));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return ErrnoStatus(errno, "socket");
@@ -134,7 +134,7 @@ bool IsPublished(const std::string& folder) {
 }
 
 absl::StatusOr<UniqueFd> ConnectControl(const std::string& folder) {
-  MAYFLY_ASSIGN_OR_RETURN(const UniqueFd dir, OpenFolder(folder));
+  MAYFLY_ASSIGN_OR_RETURN(const UniqueFd dir, OpenScopeFolder(folder));
   MAYFLY_ASSIGN_OR_RETURN(const sockaddr_un address, ControlAddress(dir, "control.sock"));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return ErrnoStatus(errno, "socket");

@@ -35,7 +35,10 @@ LocalWorld::LocalWorld() : path_(std::filesystem::canonical(folder_.path())) {
 }
 
 LocalWorld::~LocalWorld() {
-  events_.clear();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    events_.clear();
+  }
   engine_->Destroy(scope_).IgnoreError();
   Await("", EngineEvent::Kind::kScopeReleased);
   engine_.reset();

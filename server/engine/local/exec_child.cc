@@ -25,6 +25,10 @@
 #include "absl/strings/str_split.h"
 #include "mayfly/base/status.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace mayfly::local {
 namespace {
 
@@ -226,6 +230,10 @@ absl::StatusOr<PreparedExec::Started> PreparedExec::Run(Cause* cause, std::uniqu
     started = Started{std::exchange(child->pid_, 0), std::move(child->pidfd_)};
   } else {
     alignas(16) static char stack[kStackBytes];
+#ifdef __SANITIZE_ADDRESS__
+    // The child before left its frames here without returning from them, and ASan their red zones.
+    __asan_unpoison_memory_region(stack, sizeof(stack));
+#endif
     int pidfd = -1;
     const pid_t pid = Clone(VforkedMain, stack + sizeof(stack), CLONE_VFORK, &attempt, &pidfd, nullptr);
     if (pid < 0) {

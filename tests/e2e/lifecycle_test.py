@@ -25,6 +25,7 @@ services:
     run: ./workload say front-speaks http 8080
     needs: [back]
     env: {BACK: "${back.address}"}
+    ports: {http: 8080}
     expose: true
 tests:
   passes: {run: "./workload connect back:8080 exit 0", needs: [front], within: 10s}

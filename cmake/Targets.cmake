@@ -29,8 +29,4 @@ function(mayfly_test name)
   add_test(NAME ${name} COMMAND ${command} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL})
   set_tests_properties(${name} PROPERTIES ENVIRONMENT "MAYFLY_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
-  if(MAYFLY_SANITIZE MATCHES "thread")
-    # Otherwise each process of the engine sleeps for a second before it ends.
-    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT TSAN_OPTIONS=atexit_sleep_ms=0)
-  endif()
 endfunction()

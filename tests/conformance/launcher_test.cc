@@ -3,18 +3,19 @@
 
 #include <sys/socket.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
+#include <vector>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/engine/local/channel.h"
 #include "server/engine/local/messages.h"
+#include "tests/support/seed.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -25,12 +26,12 @@ namespace fs = std::filesystem;
 
 class LauncherTest : public testing::Test {
  protected:
-  LauncherTest() {
+  explicit LauncherTest(int pool = 0) {
     fs::create_directories(state_ / "scopes");
     LauncherOptions options;
     options.state_dir = state_ / "";
     options.state_dir.pop_back();
-    options.pool = 0;
+    options.pool = pool;
     options.slots = 1;
     auto handle = ForkLauncher(options);
     EXPECT_OK(handle.status());
@@ -85,13 +86,7 @@ TEST_F(LauncherTest, ALineBreakCannotForgeADescriptor) {
 }
 
 TEST_F(LauncherTest, RandomMessagesDoNotEndIt) {
-  unsigned seed = std::random_device()();
-  const char* given = std::getenv("MAYFLY_SEED");
-  if (given != nullptr) {
-    ASSERT_TRUE(absl::SimpleAtoi(given, &seed));
-  }
-  std::cout << "MAYFLY_SEED=" << seed << "\n";
-  std::mt19937 random(seed);
+  std::mt19937 random(TestSeed());
   for (int round = 0; round < 2000; ++round) {
     std::string body(random() % 60, '\0');
     for (char& byte : body) byte = static_cast<char>(random() % 4 == 0 ? random() : random() % 3);
@@ -105,6 +100,47 @@ TEST_F(LauncherTest, RubbishOnTheLineEndsIt) {
   const std::string rubbish(100, '\xff');
   ASSERT_EQ(send(raw_, rubbish.data(), rubbish.size(), MSG_NOSIGNAL), 100);
   while (!closed_) reactor_.RunOnce(absl::Seconds(1));
+}
+
+class PoolTest : public LauncherTest {
+ protected:
+  PoolTest() : LauncherTest(1) {}
+
+  // As the kernel lists them: inits, and helpers that make one.
+  size_t Children() const {
+    std::ifstream file(absl::StrCat("/proc/", handle_.pid, "/task/", handle_.pid, "/children"));
+    return std::distance(std::istream_iterator<int>(file), {});
+  }
+
+  void AwaitChildren(size_t count) {
+    const absl::Duration limit = reactor_.Now() + absl::Seconds(60);
+    while (Children() != count && reactor_.Now() < limit) reactor_.RunOnce(absl::Milliseconds(20));
+    EXPECT_EQ(Children(), count);
+  }
+
+  // What the launcher says to each of the requests before it.
+  void AwaitAnswers(uint16_t type, int count) {
+    for (int seen = 0; seen < count && !closed_; last_ = Frame()) {
+      reactor_.RunOnce(absl::Seconds(1));
+      seen += last_.type == type;
+    }
+  }
+};
+
+TEST_F(PoolTest, IsAfterABurstWhatItWasBefore) {
+  AwaitChildren(1);
+  const std::vector<std::string> burst = {"a", "b", "c", "d", "e"};
+  for (const std::string& scope : burst) {
+    channel_->Send(TakeRequest{scope, "env", "owner", "", "", 1});
+    AwaitAnswers(TakeReply::kType, 1);
+  }
+  EXPECT_GE(Children(), burst.size());
+  for (const std::string& scope : burst) {
+    channel_->Send(ReleaseRequest{scope});
+    AwaitAnswers(ReleaseReply::kType, 1);
+  }
+  AwaitChildren(1);
+  EXPECT_FALSE(closed_);
 }
 
 }  // namespace

@@ -8,19 +8,17 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <iostream>
 #include <memory>
 #include <random>
 #include <string>
 #include <tuple>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/local/messages.h"
+#include "tests/support/seed.h"
 
 namespace mayfly::local {
 namespace {
@@ -29,18 +27,6 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 constexpr int kRounds = 300;
-
-// A new one each time; MAYFLY_SEED repeats one.
-unsigned Seed() {
-  static const unsigned seed = [] {
-    unsigned chosen = std::random_device()();
-    const char* given = std::getenv("MAYFLY_SEED");
-    if (given != nullptr && !absl::SimpleAtoi(given, &chosen)) std::abort();
-    std::cout << "MAYFLY_SEED=" << chosen << "\n";
-    return chosen;
-  }();
-  return seed;
-}
 
 int OpenDescriptors() {
   int count = 0;
@@ -95,7 +81,7 @@ TEST(CodecTest, ALieAboutACountAllocatesNoMoreThanTheInput) {
 }
 
 TEST(CodecTest, RandomBytesOfAnyMessageAreRefusedOrRead) {
-  std::mt19937 random(Seed());
+  std::mt19937 random(TestSeed());
   ForEachMessage([&random](auto message) {
     for (int round = 0; round < kRounds; ++round) {
       std::vector<char> bytes(random() % 200);
@@ -107,7 +93,7 @@ TEST(CodecTest, RandomBytesOfAnyMessageAreRefusedOrRead) {
 }
 
 TEST(CodecTest, AFlippedByteOfARealMessageIsRefusedOrRead) {
-  std::mt19937 random(Seed());
+  std::mt19937 random(TestSeed());
   const std::string whole = Encode(FullRequest());
   for (int round = 0; round < kRounds * 10; ++round) {
     std::vector<char> bytes(whole.begin(), whole.end());
@@ -229,7 +215,7 @@ TEST_F(HostilePeerTest, AnEndInMidFrameIsAnEnd) {
 }
 
 TEST_F(HostilePeerTest, RandomStreamsLeaveNothing) {
-  std::mt19937 random(Seed());
+  std::mt19937 random(TestSeed());
   const int before = OpenDescriptors();
   for (int round = 0; round < kRounds; ++round) {
     auto pair = SocketPair(SOCK_STREAM);

@@ -6,21 +6,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 #include <random>
 #include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/seed.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -173,13 +171,7 @@ TEST_F(CollectTest, EmptyFilesAreCounted) {
 }
 
 TEST_F(CollectTest, RandomStreamsStayInside) {
-  unsigned seed = std::random_device()();
-  const char* given = std::getenv("MAYFLY_SEED");
-  if (given != nullptr) {
-    ASSERT_TRUE(absl::SimpleAtoi(given, &seed));
-  }
-  std::cout << "MAYFLY_SEED=" << seed << "\n";
-  std::mt19937 random(seed);
+  std::mt19937 random(TestSeed());
   for (int round = 0; round < 300; ++round) {
     std::string stream;
     for (int record = 0; record < 5; ++record) {

@@ -30,6 +30,7 @@ void Launcher::Take(TakeRequest request) {
     }
   }
   target_ = std::min(target_ + 1, options_.pool_limit);
+  ScheduleTrim();
   requests_[request.scope] = request;
   for (const auto& shell : shells_) {
     const bool coming = shell->state == Shell::State::kNetworks || shell->state == Shell::State::kWarming;

@@ -157,6 +157,7 @@ void Launcher::OnWarm(Shell* shell) {
   shell->state = Shell::State::kWarm;
   last_error_.clear();
   ScheduleRefill();
+  if (PoolSize() > options_.pool) ScheduleTrim();
   if (shell->scope.empty()) shell->scope = TakeWaiting(*shell);
   const auto it = requests_.find(shell->scope);
   if (it == requests_.end()) return;
@@ -178,7 +179,9 @@ void Launcher::OnInitEnded(Shell* shell) {
   ReapChildren();
   switch (shell->state) {
     case Shell::State::kEnding:
-      return FinishRelease(shell);
+      if (!shell->scope.empty()) return FinishRelease(shell);
+      RemoveGroup(shell->group);  // One that the pool had too many of.
+      return Drop(shell);
     case Shell::State::kTaken:
       shell->state = Shell::State::kDead;  // The server asks for its release when it has seen it.
       return;
@@ -218,17 +221,26 @@ void Launcher::Drop(Shell* shell) {
   EndWhenDone();
 }
 
-// What a burst has left is given back once nothing was asked for during kTrimAfter.
+// What a burst has left is given back once nothing was asked for during kTrimAfter: an idle pool has one size.
 void Launcher::ScheduleTrim() {
-  if (closing_ || trim_timer_ != 0 || idle_plots_.empty()) return;
+  if (closing_ || trim_timer_ != 0) return;
   trim_timer_ = reactor_.AddTimer(kTrimAfter, [this] {
     trim_timer_ = 0;
-    if (reactor_.Now() - last_take_ < kTrimAfter) return ScheduleTrim();
+    if (reactor_.Now() - last_take_ < kTrimAfter || !requests_.empty()) return ScheduleTrim();
+    target_ = options_.pool;
     while (!closing_ && !idle_plots_.empty() && PoolSize() > target_) {
       Shell* const shell = idle_plots_.front();
       idle_plots_.pop_front();
       RemoveGroup(shell->group);
       Drop(shell);
+    }
+    int surplus = closing_ ? 0 : PoolSize() - target_;
+    for (const auto& shell : shells_) {
+      if (surplus <= 0) break;
+      if (shell->state != Shell::State::kWarm || !shell->scope.empty()) continue;
+      shell->state = Shell::State::kEnding;
+      --surplus;
+      SignalPidfd(shell->pidfd.get(), SIGKILL).IgnoreError();
     }
   });
 }

@@ -42,10 +42,12 @@ void AttachDiagnostics(grpc::CallbackServerContext* context, const Diagnostics& 
 
 }  // namespace
 
-absl::Status EnvironmentService::Owns(const Caller& caller, const std::string& name) const {
-  if (caller.any_owner()) return absl::OkStatus();
-  const absl::StatusOr<EnvironmentViewRef> view = context_.provisioner->Get(name);
-  return view.ok() ? CheckOwner(caller, name, (*view)->record.request.owner) : absl::OkStatus();
+absl::StatusOr<std::string> EnvironmentService::OwnedUid(const Caller& caller, const std::string& name,
+                                                         const std::string& uid) const {
+  if (caller.any_owner()) return uid;
+  MAYFLY_ASSIGN_OR_RETURN(const EnvironmentViewRef view, FindEnvironment(*context_.provisioner, name, uid));
+  MAYFLY_RETURN_IF_ERROR(CheckOwner(caller, name, view->record.request.owner));
+  return view->record.uid;
 }
 
 // Access first: what is wrong with a request is no business of strangers.
@@ -53,9 +55,11 @@ absl::Status EnvironmentService::Owns(const Caller& caller, const std::string& n
   const absl::StatusOr<Caller> caller = policy_.Check(method, *context); \
   if (!caller.ok()) return Reject(context, caller.status());             \
   if (const absl::Status valid = (validation); !valid.ok()) return Reject(context, valid)
-#define MAYFLY_ADMIT_OWNER(caller, method, validation, name) \
-  MAYFLY_ADMIT(caller, method, validation);                  \
-  if (const absl::Status owns = Owns(*caller, name); !owns.ok()) return Reject(context, owns)
+// `owned` is then the uid to act on, and on no other that has taken its name meanwhile.
+#define MAYFLY_ADMIT_OWNER(owned, method, validation, name, uid)          \
+  MAYFLY_ADMIT(caller, method, validation);                               \
+  const absl::StatusOr<std::string> owned = OwnedUid(*caller, name, uid); \
+  if (!owned.ok()) return Reject(context, owned.status())
 
 absl::StatusOr<Caller> EnvironmentService::Admit(absl::string_view method,
                                                  const grpc::ServerContextBase& context) const {
@@ -131,9 +135,10 @@ ServerUnaryReactor* EnvironmentService::ListEnvironments(Context* context, const
 
 ServerUnaryReactor* EnvironmentService::UpdateEnvironment(Context* context, const v1::UpdateEnvironmentRequest* request,
                                                           v1::Environment* response) {
-  MAYFLY_ADMIT_OWNER(caller, "UpdateEnvironment", absl::OkStatus(), request->environment().name());
+  MAYFLY_ADMIT_OWNER(uid, "UpdateEnvironment", absl::OkStatus(), request->environment().name(), "");
   absl::StatusOr<Provisioner::UpdateOptions> options = ParseUpdate(*request);
   if (!options.ok()) return Reject(context, options.status());
+  options->uid = *uid;
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.provisioner->Update(request->environment().name(), *std::move(options),
                                Answer(calls_.Enter(), reactor, response));
@@ -142,10 +147,9 @@ ServerUnaryReactor* EnvironmentService::UpdateEnvironment(Context* context, cons
 
 ServerUnaryReactor* EnvironmentService::DeleteEnvironment(Context* context, const v1::DeleteEnvironmentRequest* request,
                                                           v1::Environment* response) {
-  MAYFLY_ADMIT_OWNER(caller, "DeleteEnvironment", Validate(*request), request->name());
+  MAYFLY_ADMIT_OWNER(uid, "DeleteEnvironment", Validate(*request), request->name(), request->uid());
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  context_.provisioner->Delete(request->name(),
-                               {.etag = request->etag(), .uid = request->uid(), .graceful = request->graceful()},
+  context_.provisioner->Delete(request->name(), {.etag = request->etag(), .uid = *uid, .graceful = request->graceful()},
                                Answer(calls_.Enter(), reactor, response));
   return reactor;
 }
@@ -193,20 +197,21 @@ ServerUnaryReactor* EnvironmentService::PlanEnvironment(Context* context, const 
 
 ServerUnaryReactor* EnvironmentService::RunTests(Context* context, const v1::RunTestsRequest* request,
                                                  v1::Environment* response) {
-  MAYFLY_ADMIT_OWNER(caller, "RunTests", Validate(*request), request->name());
+  MAYFLY_ADMIT_OWNER(uid, "RunTests", Validate(*request), request->name(), "");
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   context_.provisioner->RunTests(
       request->name(),
-      {.tests = {request->tests().begin(), request->tests().end()}, .request_id = request->request_id()},
+      {.tests = {request->tests().begin(), request->tests().end()}, .request_id = request->request_id(), .uid = *uid},
       Answer(calls_.Enter(), reactor, response));
   return reactor;
 }
 
 ServerUnaryReactor* EnvironmentService::RestartServices(Context* context, const v1::RestartServicesRequest* request,
                                                         v1::Environment* response) {
-  MAYFLY_ADMIT_OWNER(caller, "RestartServices", Validate(*request), request->name());
+  MAYFLY_ADMIT_OWNER(uid, "RestartServices", Validate(*request), request->name(), "");
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  context_.provisioner->Restart(request->name(), {request->services().begin(), request->services().end()},
+  context_.provisioner->Restart(request->name(),
+                                {.services = {request->services().begin(), request->services().end()}, .uid = *uid},
                                 Answer(calls_.Enter(), reactor, response));
   return reactor;
 }

@@ -94,9 +94,9 @@ class EnvironmentService final : public internal::Handlers {
   // For verbs that answer with the environment.
   Provisioner::Done Answer(CallToken token, grpc::ServerUnaryReactor* reactor, v1::Environment* response);
 
-  // Is it the caller's own, or may they act on everybody's? OK also for one that does not exist: that is told by
-  // whoever is asked to act on it.
-  absl::Status Owns(const Caller& caller, const std::string& name) const;
+  // For callers who may act on their own environments only: the uid of the one they mean, if it is theirs. For others
+  // `uid`, unread.
+  absl::StatusOr<std::string> OwnedUid(const Caller& caller, const std::string& name, const std::string& uid) const;
 
   // May this caller do this now?
   absl::StatusOr<Caller> Admit(absl::string_view method, const grpc::ServerContextBase& context) const;

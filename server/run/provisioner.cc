@@ -84,9 +84,10 @@ void ProvisionerImpl::Warn(const std::string& line) const {
   if (dependencies_.warn) dependencies_.warn(line);
 }
 
-ProvisionerImpl::Live* ProvisionerImpl::FindLive(const std::string& name) {
+ProvisionerImpl::Live* ProvisionerImpl::FindLive(const std::string& name, const std::string& uid) {
   const auto it = live_.find(name);
-  return it == live_.end() ? nullptr : &it->second;
+  if (it == live_.end() || (!uid.empty() && it->second.orchestrator->record().uid != uid)) return nullptr;
+  return &it->second;
 }
 
 ProvisionerImpl::Live* ProvisionerImpl::FindByRequest(const EnvironmentRequest& request) {
@@ -193,8 +194,8 @@ void ProvisionerImpl::MakePlan(EnvironmentRequest request, std::function<void(Pl
 
 void ProvisionerImpl::Delete(const std::string& name, DeleteOptions options, Done done) {
   loop_->Post([this, name, options, reply = ReplyFor(std::move(done))] {
-    Live* live = FindLive(name);
-    if (live == nullptr || (!options.uid.empty() && live->orchestrator->record().uid != options.uid)) {
+    Live* live = FindLive(name, options.uid);
+    if (live == nullptr) {
       // What is deleted already is deleted; somebody else's newer environment of that name is not meant.
       absl::StatusOr<EnvironmentViewRef> former = options.uid.empty() ? views_.Get(name) : views_.GetByUid(options.uid);
       reply(former.ok() && (*former)->record.name == name ? former : NoEnvironment(name));
@@ -211,7 +212,7 @@ void ProvisionerImpl::Delete(const std::string& name, DeleteOptions options, Don
 
 void ProvisionerImpl::Update(const std::string& name, UpdateOptions options, Done done) {
   loop_->Post([this, name, options, reply = ReplyFor(std::move(done))] {
-    Live* live = FindLive(name);
+    Live* live = FindLive(name, options.uid);
     if (live == nullptr) {
       reply.Fail(NoEnvironment(name));
       return;
@@ -235,9 +236,9 @@ void ProvisionerImpl::Update(const std::string& name, UpdateOptions options, Don
   });
 }
 
-void ProvisionerImpl::Restart(const std::string& name, std::vector<std::string> services, Done done) {
-  loop_->Post([this, name, services, reply = ReplyFor(std::move(done))] {
-    Live* live = FindLive(name);
+void ProvisionerImpl::Restart(const std::string& name, RestartOptions options, Done done) {
+  loop_->Post([this, name, options, reply = ReplyFor(std::move(done))] {
+    Live* live = FindLive(name, options.uid);
     if (live == nullptr) {
       reply.Fail(NoEnvironment(name));
       return;
@@ -253,7 +254,7 @@ void ProvisionerImpl::Restart(const std::string& name, std::vector<std::string> 
     for (const PlanNode& node : change.plan.nodes) {
       if (node.kind != NodeKind::kTestJob) known.push_back(node.name);
     }
-    for (const std::string& service : services) {
+    for (const std::string& service : options.services) {
       if (std::find(known.begin(), known.end(), service) != known.end()) {
         change.restart.insert(service);
         continue;
@@ -264,7 +265,7 @@ void ProvisionerImpl::Restart(const std::string& name, std::vector<std::string> 
                                            nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"))));
       return;
     }
-    if (services.empty()) {
+    if (options.services.empty()) {
       reply.Fail(absl::InvalidArgumentError("name at least one service to restart"));
       return;
     }
@@ -282,7 +283,7 @@ void ProvisionerImpl::RunTests(const std::string& name, TestOptions options, Don
       reply(view);
       return;
     }
-    Live* live = FindLive(name);
+    Live* live = FindLive(name, options.uid);
     if (live == nullptr) {
       reply.Fail(NoEnvironment(name));
       return;
@@ -312,8 +313,8 @@ void ProvisionerImpl::RunTests(const std::string& name, TestOptions options, Don
     }
     const std::string uid = live->orchestrator->record().uid;
     LoadAndPlan(request, live->catalogue, [this, name, uid, id = options.request_id, request, reply](Planned planned) {
-      Live* now = FindLive(name);
-      if (now == nullptr || now->orchestrator->record().uid != uid) {
+      Live* now = FindLive(name, uid);
+      if (now == nullptr) {
         reply.Fail(NoEnvironment(name));
         return;
       }

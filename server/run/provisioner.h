@@ -91,6 +91,8 @@ class Provisioner {
 
   virtual void Create(EnvironmentRequest request, CreateOptions options, std::function<void(CreateOutcome)> done) = 0;
   virtual void MakePlan(EnvironmentRequest request, std::function<void(PlanOutcome)> done) = 0;
+  // In all that follow: a `uid` that is not empty says which environment of that name is meant; another one that has
+  // taken the name is NOT_FOUND (Delete: what is deleted already is deleted).
   struct DeleteOptions {
     std::string etag;
     std::string uid;
@@ -101,14 +103,20 @@ class Provisioner {
     std::string etag;
     std::optional<absl::Duration> ttl;  // From now.
     std::optional<absl::Time> expire_time;
+    std::string uid;
   };
   virtual void Update(const std::string& name, UpdateOptions options, Done done) = 0;
   struct TestOptions {
     std::vector<std::string> tests;  // Empty: all.
     std::string request_id;          // A repeated one starts nothing, also after a restart. Empty: none.
+    std::string uid;
   };
   virtual void RunTests(const std::string& name, TestOptions options, Done done) = 0;
-  virtual void Restart(const std::string& name, std::vector<std::string> services, Done done) = 0;
+  struct RestartOptions {
+    std::vector<std::string> services;  // At least one.
+    std::string uid;
+  };
+  virtual void Restart(const std::string& name, RestartOptions options, Done done) = 0;
 
   // Thread-safe, from memory: the live environment of that name, or else the latest deleted one.
   virtual absl::StatusOr<EnvironmentViewRef> Get(const std::string& name) = 0;

@@ -55,7 +55,7 @@ class ProvisionerImpl final : public Provisioner {
   void Delete(const std::string& name, DeleteOptions options, Done done) override;
   void Update(const std::string& name, UpdateOptions options, Done done) override;
   void RunTests(const std::string& name, TestOptions options, Done done) override;
-  void Restart(const std::string& name, std::vector<std::string> services, Done done) override;
+  void Restart(const std::string& name, RestartOptions options, Done done) override;
   absl::StatusOr<EnvironmentViewRef> Get(const std::string& name) override { return views_.Get(name); }
   absl::StatusOr<EnvironmentViewRef> GetByUid(const std::string& uid) override { return views_.GetByUid(uid); }
   absl::StatusOr<ViewPage> List(const ListFilter& filter, int page_size, const std::string& page_token) override {
@@ -98,7 +98,8 @@ class ProvisionerImpl final : public Provisioner {
   std::string Folder(const std::string& uid, absl::string_view part) const;
   ViewReply ReplyFor(Done done);
   void Warn(const std::string& line) const;
-  Live* FindLive(const std::string& name);
+  // Of that uid, unless it is empty.
+  Live* FindLive(const std::string& name, const std::string& uid = "");
   // The one that this request made, if it lives.
   Live* FindByRequest(const EnvironmentRequest& request);
   EnvironmentViewRef Publish(Live& live);

@@ -129,28 +129,24 @@ CreateOutcome RunHarness::Create(EnvironmentRequest request, CreateOptions creat
   return outcome->value_or(CreateOutcome{absl::DeadlineExceededError("no answer"), nullptr, {}});
 }
 
-namespace {
-
-absl::StatusOr<EnvironmentViewRef> Await(VirtualLoop& loop, const std::function<void(Provisioner::Done)>& call) {
+absl::StatusOr<EnvironmentViewRef> RunHarness::Await(const std::function<void(Provisioner::Done)>& call) {
   auto answer = std::make_shared<absl::StatusOr<EnvironmentViewRef>>(absl::DeadlineExceededError("no answer"));
   call([answer](absl::StatusOr<EnvironmentViewRef> given) { *answer = std::move(given); });
   loop.RunReady();
   return *answer;
 }
 
-}  // namespace
-
 absl::StatusOr<EnvironmentViewRef> RunHarness::Delete(const std::string& name, bool graceful) {
-  return Await(loop, [&](Provisioner::Done done) { server().Delete(name, {"", "", graceful}, std::move(done)); });
+  return Await([&](Provisioner::Done done) { server().Delete(name, {"", "", graceful}, std::move(done)); });
 }
 
 absl::StatusOr<EnvironmentViewRef> RunHarness::Restart(const std::string& name, std::vector<std::string> services) {
-  return Await(loop, [&](Provisioner::Done done) { server().Restart(name, std::move(services), std::move(done)); });
+  return Await([&](Provisioner::Done done) { server().Restart(name, {std::move(services), ""}, std::move(done)); });
 }
 
 absl::StatusOr<EnvironmentViewRef> RunHarness::RunTests(const std::string& name, std::vector<std::string> tests,
                                                         const std::string& request_id) {
-  return Await(loop, [&](Provisioner::Done done) {
+  return Await([&](Provisioner::Done done) {
     server().RunTests(name, {.tests = std::move(tests), .request_id = request_id}, std::move(done));
   });
 }

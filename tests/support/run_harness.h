@@ -89,6 +89,8 @@ class RunHarness {
   // Creates and waits for the answer; nothing else has happened by then.
   CreateOutcome Create(const std::string& source, Keep keep = Keep::kAlways, bool allow_update = false);
   CreateOutcome Create(EnvironmentRequest request, CreateOptions options);
+  // What the server answers to `call` at once.
+  absl::StatusOr<EnvironmentViewRef> Await(const std::function<void(Provisioner::Done)>& call);
   absl::StatusOr<EnvironmentViewRef> Delete(const std::string& name, bool graceful = false);
   absl::StatusOr<EnvironmentViewRef> Restart(const std::string& name, std::vector<std::string> services);
   absl::StatusOr<EnvironmentViewRef> RunTests(const std::string& name, std::vector<std::string> tests,

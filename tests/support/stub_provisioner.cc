@@ -222,6 +222,14 @@ void StubProvisioner::MakePlan(EnvironmentRequest request, std::function<void(Pl
   loop_.Post([done = std::move(done), outcome = std::move(outcome)] { done(outcome); });
 }
 
+namespace {
+
+absl::Status CheckUid(const std::string& uid, const EnvironmentView& view) {
+  return uid.empty() || uid == view.record.uid ? absl::OkStatus() : absl::NotFoundError("no such uid");
+}
+
+}  // namespace
+
 void StubProvisioner::Delete(const std::string& name, DeleteOptions options, Done done) {
   const absl::StatusOr<EnvironmentViewRef> view = Get(name);
   loop_.Post([this, name, options, view, done = std::move(done)] {
@@ -229,7 +237,7 @@ void StubProvisioner::Delete(const std::string& name, DeleteOptions options, Don
     if (!options.etag.empty() && options.etag != absl::StrCat((*view)->record.etag)) {
       return done(absl::AbortedError("etag is not the stored one"));
     }
-    if (!options.uid.empty() && options.uid != (*view)->record.uid) return done(absl::NotFoundError("no such uid"));
+    if (absl::Status same = CheckUid(options.uid, **view); !same.ok()) return done(same);
     if ((*view)->record.state != EnvironmentState::kDeleted) SetState(name, EnvironmentState::kDeleting);
     done(Get(name));
   });
@@ -242,6 +250,7 @@ void StubProvisioner::Update(const std::string& name, UpdateOptions options, Don
     if (!options.etag.empty() && options.etag != absl::StrCat((*view)->record.etag)) {
       return done(absl::AbortedError("etag is not the stored one"));
     }
+    if (absl::Status same = CheckUid(options.uid, **view); !same.ok()) return done(same);
     Change(name, Event{}, [&options](EnvironmentView& changed) {
       if (options.ttl) changed.record.expire_time = absl::Now() + *options.ttl;
       if (options.expire_time) changed.record.expire_time = *options.expire_time;
@@ -250,17 +259,21 @@ void StubProvisioner::Update(const std::string& name, UpdateOptions options, Don
   });
 }
 
-void StubProvisioner::RunTests(const std::string& name, TestOptions, Done done) {
-  loop_.Post([this, name, done = std::move(done)] {
-    if (const auto view = Get(name); !view.ok()) return done(view.status());
+void StubProvisioner::RunTests(const std::string& name, TestOptions options, Done done) {
+  loop_.Post([this, name, uid = options.uid, done = std::move(done)] {
+    const absl::StatusOr<EnvironmentViewRef> view = Get(name);
+    if (!view.ok()) return done(view.status());
+    if (absl::Status same = CheckUid(uid, **view); !same.ok()) return done(same);
     SetState(name, EnvironmentState::kTesting);
     done(Get(name));
   });
 }
 
-void StubProvisioner::Restart(const std::string& name, std::vector<std::string>, Done done) {
-  loop_.Post([this, name, done = std::move(done)] {
-    if (const auto view = Get(name); !view.ok()) return done(view.status());
+void StubProvisioner::Restart(const std::string& name, RestartOptions options, Done done) {
+  loop_.Post([this, name, uid = options.uid, done = std::move(done)] {
+    const absl::StatusOr<EnvironmentViewRef> view = Get(name);
+    if (!view.ok()) return done(view.status());
+    if (absl::Status same = CheckUid(uid, **view); !same.ok()) return done(same);
     SetState(name, EnvironmentState::kUpdating);
     done(Get(name));
   });

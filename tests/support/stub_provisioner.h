@@ -62,7 +62,7 @@ class StubProvisioner final : public Provisioner {
   void Delete(const std::string& name, DeleteOptions options, Done done) override;
   void Update(const std::string& name, UpdateOptions options, Done done) override;
   void RunTests(const std::string& name, TestOptions options, Done done) override;
-  void Restart(const std::string& name, std::vector<std::string> services, Done done) override;
+  void Restart(const std::string& name, RestartOptions options, Done done) override;
   absl::StatusOr<EnvironmentViewRef> Get(const std::string& name) override;
   absl::StatusOr<EnvironmentViewRef> GetByUid(const std::string& uid) override;
   absl::StatusOr<ViewPage> List(const ListFilter& filter, int page_size, const std::string& page_token) override;

@@ -52,6 +52,26 @@ TEST_F(ProvisionerAdmissionTest, ARepeatedRequestIdFindsADeletedEnvironmentToo) 
   EXPECT_EQ(first.environment->record.uid, again.environment->record.uid);
 }
 
+TEST_F(ProvisionerAdmissionTest, AVerbWithAUidDoesNotReachWhoeverTookTheNameSince) {
+  const CreateOutcome first = h.Create(request, {});
+  h.Delete("env").IgnoreError();
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
+  ASSERT_OK(h.Create(request, {}).status);
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kActive));
+  const absl::StatusOr<EnvironmentViewRef> before = h.server().Get("env");
+  ASSERT_OK(before.status());
+
+  const std::string gone = first.environment->record.uid;
+  const auto is_not_found = StatusIs(absl::StatusCode::kNotFound, testing::_);
+  EXPECT_THAT(h.Await([&](auto done) { h.server().Update("env", {.ttl = absl::Hours(1), .uid = gone}, done); }),
+              is_not_found);
+  EXPECT_THAT(h.Await([&](auto done) { h.server().Restart("env", {{"api"}, gone}, done); }), is_not_found);
+  EXPECT_THAT(h.Await([&](auto done) { h.server().RunTests("env", {.uid = gone}, done); }), is_not_found);
+  // What is deleted already is deleted.
+  EXPECT_OK(h.Await([&](auto done) { h.server().Delete("env", {.uid = gone}, done); }).status());
+  EXPECT_EQ((*h.server().Get("env"))->record.etag, (*before)->record.etag);
+}
+
 TEST_F(ProvisionerAdmissionTest, ATakenNameIsRefusedWithoutAllowUpdate) {
   ASSERT_OK(h.Create(request, {}).status);
   EXPECT_THAT(h.Create(request, {}).status, StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("mayfly down env")));

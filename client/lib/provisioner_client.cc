@@ -39,6 +39,19 @@ bool IsBreak(const absl::Status& status) {
           absl::StrContains(status.message(), "GOAWAY"));
 }
 
+// What the transport says when the other side hangs up is true and of no use; most often one side speaks TLS.
+std::string TransportHint(const ProvisionerClient::Options& options, absl::string_view message) {
+  if (options.revive) return "";  // A server of one's own has no TLS.
+  const bool hung_up = absl::StrContains(message, "Socket closed") || absl::StrContains(message, "reset by peer") ||
+                       absl::StrContains(message, "andshake");
+  if (!hung_up) return "";
+  if (!options.tls) return "; if the server speaks TLS, name its authority with --tls-ca";
+  if (options.client_certificate.empty()) {
+    return "; a server that wants a client certificate ends the connection without one: give --tls-cert and --tls-key";
+  }
+  return "; check that the server speaks TLS, that --tls-ca signed its certificate, and its authority yours";
+}
+
 std::shared_ptr<grpc::ChannelCredentials> Credentials(const ProvisionerClient::Options& options) {
   if (!options.tls) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions ssl;
@@ -121,7 +134,8 @@ class ProvisionerClient::Impl {
       channel = channel_;
     }
     if (channel->WaitForConnected(In(until - absl::Now()))) return true;
-    give_up = absl::UnavailableError(absl::StrCat("no answer from ", options_.target, ": ", status.message()));
+    give_up = absl::UnavailableError(absl::StrCat("no answer from ", options_.target, ": ", status.message(),
+                                                  TransportHint(options_, status.message())));
     return false;
   }
 

@@ -355,7 +355,12 @@ TEST_F(TlsTest, TheProgramSpeaksTlsWithACertificate) {
   const auto denied = run({"down", "pr-8"}, "alice");
   EXPECT_EQ(denied.first, 7);
   EXPECT_THAT(denied.second, HasSubstr("belongs to tester and you are alice"));
-  EXPECT_EQ(run({"get", "pr-7"}, "").first, 8) << "without a certificate nobody comes in";
+  const auto stranger = run({"get", "pr-7"}, "");
+  EXPECT_EQ(stranger.first, 8) << "without a certificate nobody comes in";
+  EXPECT_THAT(stranger.second, HasSubstr("give --tls-cert and --tls-key"));
+  Program plain({mayfly, "get", "pr-7", "--server", address}, dir_.path(), Program::On::kPipes);
+  EXPECT_EQ(plain.Wait(), 8);
+  EXPECT_THAT(plain.err(), HasSubstr("name its authority with --tls-ca"));
 }
 
 TEST_F(TlsTest, RenewedFilesAreUsedByTheNextConnection) {

@@ -3,7 +3,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-#include <ctime>
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -80,12 +80,11 @@ CatalogueRef CatalogueCache::Load(const std::string& source) {
     return known->second.catalogue;
   }
   entries_.erase(source);
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
+  const int64_t now_ns = absl::ToUnixNanos(now_());
   auto loaded = std::make_shared<const LoadedCatalogue>(load_(source));
   if (!loaded->ok() || loaded->catalogue.services.empty()) return loaded;
   Stamp stamp = StampOf(source, loaded->catalogue);
-  if (stamp.newest_ns > int64_t{now.tv_sec} * 1000000000 + now.tv_nsec - kRacyNs) return loaded;
+  if (stamp.newest_ns > now_ns - kRacyNs) return loaded;
   if (entries_.size() >= kEntries) entries_.clear();
   entries_[source] = {loaded, std::move(stamp.text)};
   return loaded;

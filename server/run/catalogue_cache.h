@@ -7,7 +7,10 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "mayfly/spec/catalogue.h"
 
 namespace mayfly {
@@ -16,12 +19,16 @@ using CatalogueRef = std::shared_ptr<const LoadedCatalogue>;
 
 // Not thread-safe: belongs to the worker. What it watches: every file that a service or test job came from, and, for
 // folders that appear or go, every folder on the way from the root to a service and their direct sub-folders. A
-// catalogue whose files are younger than kRacy is not remembered: the next change might leave the same time stamp.
+// catalogue whose files are younger than a second is not remembered: the next change might leave the same time stamp.
 class CatalogueCache {
  public:
-  explicit CatalogueCache(std::function<LoadedCatalogue(const std::string&)> load) : load_(std::move(load)) {}
+  // `now` tells the time by the clock that the file system stamps files with.
+  explicit CatalogueCache(std::function<LoadedCatalogue(const std::string&)> load,
+                          std::function<absl::Time()> now = absl::Now)
+      : load_(std::move(load)), now_(std::move(now)) {}
 
   CatalogueRef Load(const std::string& source);
+  size_t size() const { return entries_.size(); }  // Bounded.
 
  private:
   struct Entry {
@@ -29,6 +36,7 @@ class CatalogueCache {
     std::string stamp;  // Of everything watched.
   };
   const std::function<LoadedCatalogue(const std::string&)> load_;
+  const std::function<absl::Time()> now_;
   std::map<std::string, Entry> entries_;
 };
 

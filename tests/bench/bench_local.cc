@@ -1,13 +1,14 @@
 // Drives environments through gRPC and measures them from outside. bench.py makes the catalogues, starts the server and
 // turns the samples printed here (one JSON object) into figures.
 //
-//   bench_local cycle   SOCKET CATALOGUE MARK NODES COUNT STATE_DIR [GRACEFUL]
+//   bench_local cycle   SOCKET CATALOGUE MARK NODES COUNT STATE_DIR [graceful] [paused]
 //   bench_local churn   SOCKET CATALOGUE COUNT CONCURRENCY SERVER_PID
 //   bench_local chain   SOCKET CATALOGUE MARK NODES COUNT
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -15,6 +16,7 @@
 #include <iterator>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -136,12 +138,17 @@ double Ms(int64_t ns) {
   return ns / 1e6;
 }
 
+// After which a pool is full again, and nothing works in the background.
+constexpr auto kPause = std::chrono::milliseconds(400);
+
 // Create, every service probed from outside, delete, everything gone.
 void Cycle(const std::string& socket, const std::string& source, const std::string& mark, size_t nodes, int count,
-           const std::string& state_dir, bool graceful) {
+           const std::string& state_dir, const std::set<std::string>& words) {
+  const bool graceful = words.count("graceful") > 0, paused = words.count("paused") > 0;
   Client client(socket);
   Samples samples;
   for (int i = 0; i < count; ++i) {
+    if (paused) std::this_thread::sleep_for(kPause);
     const auto folders = Holdings::Folders(state_dir);
     ProcessWatch watch(mark);
     std::thread prober([&] { watch.Await(nodes, 8080, kLimitNs); });
@@ -253,7 +260,8 @@ int main(int argc, char** argv) {
   const std::string verb = words.empty() ? "" : words[0];
   auto number = [&](size_t at) { return atoi(words[at].c_str()); };
   if (verb == "cycle" && words.size() >= 7) {
-    mayfly::bench::Cycle(words[1], words[2], words[3], number(4), number(5), words[6], words.size() > 7);
+    mayfly::bench::Cycle(words[1], words[2], words[3], number(4), number(5), words[6],
+                         {words.begin() + 7, words.end()});
   } else if (verb == "churn" && words.size() == 6) {
     mayfly::bench::Churn(words[1], words[2], number(3), number(4), number(5));
   } else if (verb == "chain" && words.size() == 6) {

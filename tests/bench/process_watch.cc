@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
+#include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -133,6 +135,25 @@ void Cgroups(int pid, std::set<std::string>& found) {
   }
 }
 
+// What a SYN to `address` would find, by the kernel's own table of listeners.
+bool Listens(int diagnostics, const sockaddr_in& address) {
+  struct {
+    nlmsghdr header;
+    inet_diag_req_v2 request;
+  } ask = {};
+  ask.header.nlmsg_len = sizeof ask;
+  ask.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  ask.header.nlmsg_flags = NLM_F_REQUEST;
+  ask.request.sdiag_family = AF_INET;
+  ask.request.sdiag_protocol = IPPROTO_TCP;
+  ask.request.id.idiag_sport = address.sin_port;
+  ask.request.id.idiag_src[0] = address.sin_addr.s_addr;
+  ask.request.id.idiag_cookie[0] = ask.request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  alignas(nlmsghdr) char answer[4096];
+  if (send(diagnostics, &ask, sizeof ask, 0) < 0 || recv(diagnostics, answer, sizeof answer, 0) < 0) return true;
+  return reinterpret_cast<const nlmsghdr*>(answer)->nlmsg_type != NLMSG_ERROR;
+}
+
 }  // namespace
 
 int64_t NowNs() {
@@ -171,7 +192,10 @@ ProcessWatch::~ProcessWatch() {
 }
 
 void ProcessWatch::Forget() {
-  for (const auto& [name, fd] : probing_) close(fd);
+  for (const auto& [name, probed] : probing_) {
+    close(probed.connection);
+    close(probed.diagnostics);
+  }
   probing_.clear();
   seen_.clear();
 }
@@ -197,10 +221,12 @@ void ProcessWatch::OnExec(int pid, int64_t when) {
   const int network = open((proc + "/ns/net").c_str(), O_RDONLY | O_CLOEXEC);
   if (network < 0 || setns(network, CLONE_NEWNET) != 0) return;
   close(network);
-  probing_[name] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const Probed probed = {socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+                         socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG)};
+  probing_[name] = probed;
   // Ends with a reset, so that no half-closed connection stays in a network that is to be used again.
   const linger reset = {1, 0};
-  setsockopt(probing_[name], SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  setsockopt(probed.connection, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 }
 
 void ProcessWatch::Probe(int port) {
@@ -209,12 +235,15 @@ void ProcessWatch::Probe(int port) {
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   for (auto it = probing_.begin(); it != probing_.end();) {
-    if (connect(it->second, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 && errno != EISCONN) {
+    const Probed probed = it->second;
+    if (!Listens(probed.diagnostics, address) ||
+        (connect(probed.connection, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 && errno != EISCONN)) {
       ++it;
       continue;
     }
     seen_[it->first].ready_ns = NowNs();
-    close(it->second);
+    close(probed.connection);
+    close(probed.diagnostics);
     it = probing_.erase(it);
   }
 }

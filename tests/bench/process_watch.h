@@ -29,7 +29,8 @@ class ProcessWatch {
   ProcessWatch& operator=(const ProcessWatch&) = delete;
 
   // Until `count` services were executed, and with `port` each accepts connections there, or `limit_ns` has passed.
-  // Moves the calling thread between network namespaces: use a thread of its own.
+  // The kernel is asked who listens, and whoever does is connected to: 21 connections every half millisecond would be a
+  // tenth of the machine. Moves the calling thread between network namespaces: use a thread of its own.
   void Await(size_t count, int port, int64_t limit_ns);
 
   const std::map<std::string, Seen>& seen() const { return seen_; }
@@ -43,7 +44,11 @@ class ProcessWatch {
   const std::string mark_;
   int events_ = -1;
   std::map<std::string, Seen> seen_;
-  std::map<std::string, int> probing_;  // Sockets in the services' own networks.
+  struct Probed {
+    int connection = -1;  // In the service's own network.
+    int diagnostics = -1;
+  };
+  std::map<std::string, Probed> probing_;
 };
 
 // Everything on this machine that one environment holds, found through its services' processes.

@@ -152,6 +152,11 @@ WaitingChild::WaitingChild(const std::vector<sock_filter>* filter)
     : filter_(filter), stack_(std::make_unique_for_overwrite<char[]>(kStackBytes)) {}
 
 std::unique_ptr<WaitingChild> WaitingChild::Make(const std::vector<sock_filter>* filter) {
+#ifdef __SANITIZE_THREAD__
+  // A second thread of control with the first one's thread state, which TSan keeps its locks in. The child of a vfork
+  // never runs beside its parent.
+  return nullptr;
+#endif
   std::unique_ptr<WaitingChild> child(new WaitingChild(filter));
   int pidfd = -1;
   char* const end = child->stack_.get() + kStackBytes;

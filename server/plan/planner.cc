@@ -1,5 +1,7 @@
 #include "server/plan/planner.h"
 
+#include <map>
+#include <memory>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -35,6 +37,16 @@ SourcePos PlaceOf(const ServiceSpec& service, const std::string& key) {
   return service.pos;
 }
 
+// A plan is of one moment, and most words that might name a file are in many services.
+Fingerprint EachOnce(const Fingerprint& fingerprint) {
+  if (!fingerprint) return nullptr;
+  return [fingerprint, known = std::make_shared<std::map<std::string, std::string>>()](const std::string& path) {
+    const auto [it, first] = known->try_emplace(path);
+    if (first) it->second = fingerprint(path);
+    return it->second;
+  };
+}
+
 class Planner {
  public:
   Planner(const Catalogue& catalogue, const EnvironmentRequest& request, const Capabilities& capabilities,
@@ -43,7 +55,7 @@ class Planner {
         request_(request),
         capabilities_(capabilities),
         start_times_(start_times),
-        fingerprint_(fingerprint),
+        fingerprint_(EachOnce(fingerprint)),
         resolver_(catalogue, request) {}
 
   PlanResult Run() {
@@ -166,7 +178,7 @@ class Planner {
   const EnvironmentRequest& request_;
   const Capabilities& capabilities_;
   const std::map<std::string, absl::Duration>& start_times_;
-  const Fingerprint& fingerprint_;
+  const Fingerprint fingerprint_;
   Resolver resolver_;
   std::vector<PlanNode> nodes_;
   std::vector<Declared> declared_;  // Beside nodes_.

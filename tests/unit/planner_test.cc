@@ -1,5 +1,8 @@
 #include "server/plan/planner.h"
 
+#include <map>
+#include <string>
+
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -275,6 +278,16 @@ TEST_F(PlannerTest, TheDigestKnowsTheFilesThatAServiceIsPointedTo) {
   EXPECT_NE(digest("/conf/web.toml"), before);
   EXPECT_NE(digest("/conf/rules.txt"), before);
   EXPECT_EQ(digest("/conf/other.txt"), before);
+}
+
+TEST_F(PlannerTest, AFileThatManyServicesNameIsLookedAtOnce) {
+  SpecFolder folder("services:\n  a: {type: http, run: ./program a}\n  b: {type: http, run: ./program b}\n");
+  std::map<std::string, int> looks;
+  MakePlan(LoadCatalogue(folder.path()).catalogue, {}, capabilities_, {}, [&](const std::string& path) {
+    ++looks[path.substr(path.rfind('/') + 1)];
+    return "";
+  });
+  EXPECT_EQ(looks["program"], 1);
 }
 
 }  // namespace

@@ -76,6 +76,15 @@ class Grammar {
     return verb;
   }
 
+  // For options with an envname. CLI11 looks the variable up for every verb that was not given as well, and would put
+  // it over what the given one said.
+  static CLI::Option* FromEnvironment(CLI::App* verb, const char* flag, std::string* value, const char* help) {
+    const auto take = [verb, value](const std::string& text) {
+      if (verb->parsed() > 0) *value = text;
+    };
+    return verb->add_option_function<std::string>(flag, take, help);
+  }
+
   void Output(CLI::App* verb) {
     std::vector<std::string> names;
     for (const auto& format : Formats()) names.push_back(format.first);
@@ -97,16 +106,17 @@ class Grammar {
   }
 
   void Server(CLI::App* verb) {
-    verb->add_option("--state-dir", options_.state_dir, "folder of the per-user server's state")
+    FromEnvironment(verb, "--state-dir", &options_.state_dir, "folder of the per-user server's state")
         ->envname("MAYFLY_STATE_DIR")
         ->type_name("FOLDER");
-    verb->add_option("--server", options_.server, "a running server: host:port or unix:/path; default: one of your own")
+    FromEnvironment(verb, "--server", &options_.server,
+                    "a running server: host:port or unix:/path; default: one of your own")
         ->envname("MAYFLY_SERVER")
         ->type_name("ADDRESS");
-    verb->add_option("--token-file", options_.token_file, "file with the bearer token for --server")
+    FromEnvironment(verb, "--token-file", &options_.token_file, "file with the bearer token for --server")
         ->envname("MAYFLY_TOKEN_FILE")
         ->type_name("FILE");
-    verb->add_option("--tls-ca", options_.tls_ca, "PEM file of who signed the server's certificate")
+    FromEnvironment(verb, "--tls-ca", &options_.tls_ca, "PEM file of who signed the server's certificate")
         ->envname("MAYFLY_TLS_CA")
         ->type_name("FILE");
     verb->add_option("--tls-cert", options_.tls_certificate, "PEM file of your certificate")->type_name("FILE");
@@ -120,7 +130,9 @@ class Grammar {
 
   void Target(CLI::App* verb, const char* flags = "-f,--file") {
     Spec(verb, flags);
-    verb->add_option("--name", options_.name, "name of the environment")->envname("MAYFLY_NAME")->type_name("NAME");
+    FromEnvironment(verb, "--name", &options_.name, "name of the environment")
+        ->envname("MAYFLY_NAME")
+        ->type_name("NAME");
     Server(verb);
   }
 
@@ -129,7 +141,7 @@ class Grammar {
   }
 
   void Request(CLI::App* verb) {
-    verb->add_option("--engine", options_.engine, "where it runs: local")
+    FromEnvironment(verb, "--engine", &options_.engine, "where it runs: local")
         ->envname("MAYFLY_ENGINE")
         ->type_name("ENGINE");
     AddDuration(verb, "--ttl", &options_.ttl, "how long it lives, such as 2h");

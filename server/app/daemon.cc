@@ -126,7 +126,7 @@ class Daemon {
       return lock.status();
     }
     // Before any thread: the local engine forks, which a process with threads must not do.
-    MAYFLY_ASSIGN_OR_RETURN(engine_host_, MakeEngineHost(flags_.engine, state_dir_));
+    MAYFLY_ASSIGN_OR_RETURN(engine_host_, MakeEngineHost(flags_.engine, state_dir_, flags_.egress_to_host));
     // After it, as what runs in environments must not inherit the server's own mask, signals and limits.
     umask(0077);
     lifetime_ = std::make_unique<Lifetime>();

@@ -43,9 +43,11 @@ class LocalHost final : public EngineHost {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const std::string& engine, const std::string& state_dir) {
+absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const std::string& engine, const std::string& state_dir,
+                                                           bool egress_to_host) {
   if (engine != "local") return absl::InvalidArgumentError(absl::StrCat("there is no engine '", engine, "'"));
-  MAYFLY_ASSIGN_OR_RETURN(local::LauncherHandle launcher, local::ForkLauncher({.state_dir = state_dir}));
+  MAYFLY_ASSIGN_OR_RETURN(local::LauncherHandle launcher,
+                          local::ForkLauncher({.state_dir = state_dir, .egress_to_host = egress_to_host}));
   return std::make_unique<LocalHost>(std::move(launcher));
 }
 

@@ -29,7 +29,8 @@ class EngineHost {
 };
 
 // The process must have one thread only. INVALID_ARGUMENT for an engine that does not exist.
-absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const std::string& engine, const std::string& state_dir);
+absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const std::string& engine, const std::string& state_dir,
+                                                           bool egress_to_host);
 
 }  // namespace mayfly::app
 

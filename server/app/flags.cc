@@ -79,6 +79,8 @@ const std::vector<FlagInfo>& Table() {
          MAYFLY_ASSIGN_OR_RETURN(flags.exit_when_idle, ParseDuration(text));
          return absl::OkStatus();
        }},
+      Switch("egress-to-host", "services may name the loopback of this host in their egress (off)",
+             &Flags::egress_to_host),
       Number("ready-fd", "write a line to this descriptor once serving, then close it", &Flags::ready_fd),
       Number("max-connections", "further ones wait; 0: from the limit of open files", &Flags::max_connections),
       Switch("sync-full", "every write of the store waits for the disk: survives a loss of power (off)",

@@ -25,6 +25,7 @@ struct Flags {
   std::string admins;  // Names, with commas.
   bool reflection = true;
   absl::Duration exit_when_idle = absl::InfiniteDuration();
+  bool egress_to_host = false;
   int ready_fd = -1;
   int max_connections = 0;  // 0: from the limit of descriptors.
   bool sync_full = false;

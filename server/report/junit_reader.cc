@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <filesystem>
 #include <pugixml.hpp>
 #include <system_error>
@@ -162,7 +161,8 @@ class Reader {
   static double Seconds(absl::string_view text) {
     double seconds = 0;
     const std::string plain = absl::StrReplaceAll(text, {{",", ""}});
-    return absl::SimpleAtod(plain, &seconds) && std::isfinite(seconds) && seconds > 0 ? seconds : 0;
+    constexpr double kMost = 1e9;  // Thirty years: more is a mistake, and would make a report unreadable.
+    return absl::SimpleAtod(plain, &seconds) && seconds > 0 && seconds <= kMost ? seconds : 0;
   }
 
   const absl::string_view bytes_;

@@ -15,6 +15,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/local/log_reader.h"
@@ -25,6 +27,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -32,6 +35,8 @@ using Kind = EngineEvent::Kind;
 
 class LocalEngineTest : public ::testing::Test {
  protected:
+  explicit LocalEngineTest(bool egress_to_host = false) : world_(egress_to_host) {}
+
   // Runs `script` with sh as a one-shot node and returns what came of it; `output` is what it printed.
   struct Result {
     EngineEvent end;
@@ -255,7 +260,12 @@ TEST_F(LocalEngineTest, FailuresOfStartNameTheirCause) {
   EXPECT_THAT(bad.cause.message, HasSubstr("/no/such/interpreter"));
 }
 
-TEST_F(LocalEngineTest, EgressReachesWhatIsAllowedAndOnlyThat) {
+class ToHostTest : public LocalEngineTest {
+ protected:
+  ToHostTest() : LocalEngineTest(/*egress_to_host=*/true) {}
+};
+
+TEST_F(ToHostTest, EgressReachesWhatIsAllowedAndOnlyThat) {
   char host[256];
   ASSERT_EQ(gethostname(host, sizeof(host)), 0);
   const hostent* found = gethostbyname(host);
@@ -273,6 +283,38 @@ TEST_F(LocalEngineTest, EgressReachesWhatIsAllowedAndOnlyThat) {
   process.egress.clear();
   world_.RunJob("other", process);
   EXPECT_FALSE(world_.AcceptedOnHost());
+}
+
+TEST_F(LocalEngineTest, EgressDoesNotLeadToTheHostsOwnLoopback) {
+  const int port = world_.ListenOnHost();
+  ProcessSpec process;
+  process.argv = {"bash", "-c", absl::StrCat("exec 3<>/dev/tcp/loops.example/", port, "; read -t 5 -u 3 line; exit 0")};
+  for (const char* own : {"127.0.0.1", "localhost", "0.0.0.0", "169.254.169.254"}) {
+    process.egress = {absl::StrCat(own, ":", port)};
+    const EngineEvent end = world_.RunJob(absl::StrCat("to-", absl::StrReplaceAll(own, {{".", "-"}})), process);
+    EXPECT_EQ(end.kind, EngineEvent::Kind::kStartFailed) << own;
+    EXPECT_THAT(end.cause.message, AllOf(HasSubstr("egress to"), HasSubstr("--egress-to-host"))) << own;
+  }
+  // A name leads there only when it is looked up.
+  char host[256];
+  ASSERT_EQ(gethostname(host, sizeof(host)), 0);
+  process.egress = {absl::StrCat(host, ":", port)};
+  process.argv[2] = absl::StrCat("exec 3<>/dev/tcp/", host, "/", port, "; read -t 5 -u 3 line; exit 0");
+  world_.RunJob("by-name", process);
+  EXPECT_FALSE(world_.AcceptedOnHost());
+}
+
+// AF_VSOCK, for one, has the same ports for the whole machine.
+TEST_F(LocalEngineTest, OnlySocketsThatANetworkOfItsOwnKeepsApart) {
+  const Result result = RunScript(
+      "python3 - <<'E'\nimport socket\nfor family in range(0, 46):\n"
+      "  try: socket.socket(family, socket.SOCK_DGRAM if family != 16 else socket.SOCK_RAW); print('made', family)\n"
+      "  except OSError as e: print('refused', family, e.errno)\nE\n");
+  std::vector<std::string> made;
+  for (const absl::string_view line : absl::StrSplit(result.output, '\n')) {
+    if (absl::StartsWith(line, "made")) made.emplace_back(line);
+  }
+  EXPECT_THAT(made, ElementsAre("made 1", "made 2", "made 10", "made 16")) << result.output;
 }
 
 TEST_F(LocalEngineTest, MoreNodesThanWereExpectedFindAPlace) {

@@ -23,7 +23,8 @@
 
 namespace mayfly {
 
-LocalWorld::LocalWorld() : path_(std::filesystem::canonical(folder_.path())) {
+LocalWorld::LocalWorld(bool egress_to_host)
+    : egress_to_host_(egress_to_host), path_(std::filesystem::canonical(folder_.path())) {
   std::filesystem::create_directories(source());
   const char* bin = std::getenv("MAYFLY_BIN_DIR");
   std::filesystem::copy_file(absl::StrCat(bin == nullptr ? "build/dev/bin" : bin, "/mayfly-workload"), workload());
@@ -51,6 +52,7 @@ void LocalWorld::StartEngine() {
   options.state_dir = folder() + "/state";
   options.pool = 0;
   options.slots = 8;
+  options.egress_to_host = egress_to_host_;
   auto launcher = local::ForkLauncher(options);
   ASSERT_TRUE(launcher.ok()) << launcher.status();
   engine_ = local::LocalEngine::Create({options.state_dir}, *std::move(launcher), this);

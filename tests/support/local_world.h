@@ -16,7 +16,8 @@ namespace mayfly {
 
 class LocalWorld : public EngineEventSink {
  public:
-  LocalWorld();
+  // `egress_to_host`: nodes may name the loopback of this host.
+  explicit LocalWorld(bool egress_to_host = false);
   ~LocalWorld() override;
 
   local::LocalEngine& engine() { return *engine_; }
@@ -54,6 +55,7 @@ class LocalWorld : public EngineEventSink {
  private:
   void StartEngine();
 
+  const bool egress_to_host_;
   TempDir folder_;
   const std::string path_;  // Of folder_, in its shortest form.
   const std::string scope_ = "test-scope";

@@ -79,6 +79,25 @@ TEST(CommandLine, SetWinsOverTheEnvFile) {
             (std::map<std::string, std::string>{{"A", "flag=1"}, {"B", "two words"}, {"C", ""}, {"D", "4"}}));
 }
 
+TEST(CommandLine, AFlagWinsOverItsEnvironmentVariableAndThatOverTheDefault) {
+  const std::pair<const char*, const char*> variables[] = {{"MAYFLY_NAME", "prod"},
+                                                           {"MAYFLY_STATE_DIR", "/var/a"},
+                                                           {"MAYFLY_SERVER", "a:1"},
+                                                           {"MAYFLY_TOKEN_FILE", "token-a"}};
+  for (const auto& [name, value] : variables) setenv(name, value, 1);
+  const Options given =
+      Parsed({"down", "--name", "test", "--state-dir=/var/b", "--server", "b:2", "--token-file", "token-b"});
+  const Options bare = Parsed({"server", "status"});
+  const Options named = Parsed({"down"});
+  for (const auto& [name, value] : variables) unsetenv(name);
+  EXPECT_EQ(given.name, "test");
+  EXPECT_EQ(given.state_dir, "/var/b");
+  EXPECT_EQ(given.server, "b:2");
+  EXPECT_EQ(given.token_file, "token-b");
+  EXPECT_EQ(bare.state_dir, "/var/a");
+  EXPECT_EQ(named.name, "prod");
+}
+
 TEST(CommandLine, ShortFollowAndShortFileDoNotMeet) {
   EXPECT_TRUE(Parsed({"logs", "-f", "cart"}).follow);
   EXPECT_EQ(Parsed({"up", "-f", "envspecs/hello"}).path, "envspecs/hello");

@@ -8,12 +8,14 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/report/json_writer.h"
+#include "server/report/summary.h"
 #include "tests/support/log_builder.h"
 
 namespace mayfly {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 
 // "node phase from-to", in milliseconds.
@@ -179,6 +181,14 @@ TEST(ReportBuilderTest, AJobsResultSaysMoreThanItsEnd) {
   log.Failed(3, "t", {CauseCode::kTestsFailed, "t", "exited with code 1"});
   log.JobResult(4, "t", {{"tests", "9"}, {"failures", "2"}}, {CauseCode::kTestsFailed, "t", "2 of 9 tests failed"});
   EXPECT_EQ(BuildReport(log.events()).tests[0].cause.message, "2 of 9 tests failed");
+}
+
+TEST(ReportBuilderTest, TheFirstLineDoesNotHideWhatJunitSaysOfAJobThatEndedWell) {
+  LogBuilder log;
+  log.Accepted().Planned(1, {PlannedTest("t")}).Launch(2, "t").Succeeded(3, "t");
+  log.JobResult(4, "t", {{"tests", "9"}, {"failures", "2"}});
+  EXPECT_THAT(Headline(BuildReport(log.events())),
+              HasSubstr("1 test job passed (9 tests), though JUnit counts 2 failures"));
 }
 
 TEST(ReportBuilderTest, WhatIsAskedForAgainBeginsAnew) {

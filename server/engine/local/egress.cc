@@ -70,11 +70,16 @@ absl::StatusOr<std::vector<uint32_t>> Resolve(const std::string& host) {
 }
 
 // In a child of its own: resolving and connecting block.
-[[noreturn]] void ConnectOutside(int channel, const EgressOpen& open) {
+[[noreturn]] void ConnectOutside(int channel, const EgressOpen& open, bool to_host) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const auto addresses = Resolve(open.host);
   EgressOpened opened{open.id, std::string(addresses.status().message())};
   for (const uint32_t address : addresses.value_or(std::vector<uint32_t>())) {
+    // Only here is it known what a name leads to.
+    if (IsOutOfBounds(address, to_host)) {
+      opened.error = absl::StrCat(FormatAddress(address), " is out of bounds");
+      continue;
+    }
     UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const timeval limit{kConnectSeconds, 0};
     if (fd.valid()) setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
@@ -117,7 +122,14 @@ absl::StatusOr<EgressTarget> ParseEgress(const std::string& text) {
   return target;
 }
 
-void RunEgress(UniqueFd channel, uint32_t host_id) {
+bool IsOutOfBounds(uint32_t address, bool to_host) {
+  const uint32_t host = ntohl(address);
+  const uint32_t first = host >> 24;
+  if (first == 127) return !to_host;
+  return first == 0 || first >= 224 || host >> 16 == 0xA9FE;
+}
+
+void RunEgress(UniqueFd channel, uint32_t host_id, bool to_host) {
   prctl(PR_SET_NAME, "mayfly-egress", 0, 0, 0);
   CloseAllExcept({channel.get()});
   for (int i = 0; i < 3; ++i) {
@@ -132,11 +144,11 @@ void RunEgress(UniqueFd channel, uint32_t host_id) {
   const int fd = channel.get();
   Channel link(
       &reactor, std::move(channel),
-      [fd](Frame frame) {
+      [fd, to_host](Frame frame) {
         EgressOpen open;
         if (frame.type != EgressOpen::kType || !Decode(frame.body, open)) return;
         const auto pid = CloneProcess(0);
-        if (pid.ok() && *pid == 0) ConnectOutside(fd, open);
+        if (pid.ok() && *pid == 0) ConnectOutside(fd, open, to_host);
       },
       [] { _exit(0); });
   reactor.Run();

@@ -30,8 +30,12 @@ struct EgressTarget {
 // INVALID_ARGUMENT for what is not "host:port".
 absl::StatusOr<EgressTarget> ParseEgress(const std::string& text);
 
+// Whether no `egress` leads to `address` (network order): the host's own loopback, unless `to_host`; link-local ones,
+// where clouds keep a machine's credentials; and what is no host's address.
+bool IsOutOfBounds(uint32_t address, bool to_host);
+
 // The process outside: serves `channel` until it closes. Never returns. `host_id`, unless 0, is what it becomes first.
-[[noreturn]] void RunEgress(UniqueFd channel, uint32_t host_id);
+[[noreturn]] void RunEgress(UniqueFd channel, uint32_t host_id, bool to_host);
 
 // The inside half, in the init. Not thread-safe.
 class EgressGateway {

@@ -24,6 +24,7 @@ struct InitConfig {
   int shims = 0;                           // Slots that get a shim ahead.
   RootPlan root;
   const std::vector<sock_filter>* filter = nullptr;
+  bool egress_to_host = false;  // `egress` may name the host's own loopback.
 };
 
 // Runs as pid 1 of its own pid, mount, ipc and uts namespaces, in the hub's network and with all capabilities of the

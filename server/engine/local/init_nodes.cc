@@ -1,3 +1,4 @@
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -151,6 +152,15 @@ void Init::EmitNeverStarted(const std::string& node, int attempt) {
 absl::Status Init::OpenEgress(const Node& node, const ProcessSpec& process, std::vector<std::string>* routes) {
   for (const std::string& text : process.egress) {
     MAYFLY_ASSIGN_OR_RETURN(const EgressTarget target, ParseEgress(text));
+    in_addr literal{};
+    if (target.host == "localhost") literal.s_addr = htonl(INADDR_LOOPBACK);
+    if (target.literal) inet_pton(AF_INET, target.host.c_str(), &literal);
+    if ((target.literal || literal.s_addr != 0) && IsOutOfBounds(literal.s_addr, config_.egress_to_host)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("egress to ", text,
+                       ": not an address outside; a server started with --egress-to-host lets "
+                       "services reach the loopback of its own host"));
+    }
     MAYFLY_RETURN_IF_ERROR(egress_.Allow(target, SlotAddress(node.slot()->index)));
     if (target.literal) routes->push_back(target.host);
   }

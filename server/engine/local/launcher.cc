@@ -189,7 +189,7 @@ void Launcher::StartEgress(const std::string& scope) {
   if (!descriptor.ok() || !pair.ok()) return server_->Send(EgressReply{scope, "no such scope"});
   const auto pid = CloneProcess(0);
   if (!pid.ok()) return server_->Send(EgressReply{scope, std::string(pid.status().message())});
-  if (*pid == 0) RunEgress(std::move(pair->second), root_ ? descriptor->host_id : 0);
+  if (*pid == 0) RunEgress(std::move(pair->second), root_ ? descriptor->host_id : 0, options_.egress_to_host);
   std::vector<UniqueFd> fds;
   fds.push_back(std::move(pair->first));
   server_->Send(EgressReply{scope, ""}, std::move(fds));

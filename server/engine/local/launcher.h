@@ -25,6 +25,7 @@ struct LauncherOptions {
   int pool = 2;                     // Warm shells to keep; 0: none ahead.
   int pool_limit = 4;               // Grows to this while scopes are asked for faster than shells are ready.
   int slots = 26;                   // Nodes a shell has room for unless a scope expects more.
+  bool egress_to_host = false;      // `egress` may name this host's own loopback.
   std::vector<std::string> hidden;  // Folders that no service may see, besides the caller's home and state_dir.
 };
 

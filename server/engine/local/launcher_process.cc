@@ -57,21 +57,23 @@ std::vector<std::string> LauncherArguments(const LauncherOptions& options, int c
                                         options.state_dir,
                                         absl::StrCat(options.pool),
                                         absl::StrCat(options.pool_limit),
-                                        absl::StrCat(options.slots)};
+                                        absl::StrCat(options.slots),
+                                        absl::StrCat(options.egress_to_host ? 1 : 0)};
   arguments.insert(arguments.end(), options.hidden.begin(), options.hidden.end());
   return arguments;
 }
 
 absl::StatusOr<std::pair<LauncherOptions, int>> ParseLauncherArguments(const std::vector<std::string>& arguments) {
   LauncherOptions options;
-  int channel = -1;
-  if (arguments.size() < 6 || !absl::SimpleAtoi(arguments[1], &channel) ||
+  int channel = -1, egress_to_host = 0;
+  if (arguments.size() < 7 || !absl::SimpleAtoi(arguments[1], &channel) ||
       !absl::SimpleAtoi(arguments[3], &options.pool) || !absl::SimpleAtoi(arguments[4], &options.pool_limit) ||
-      !absl::SimpleAtoi(arguments[5], &options.slots)) {
+      !absl::SimpleAtoi(arguments[5], &options.slots) || !absl::SimpleAtoi(arguments[6], &egress_to_host)) {
     return absl::InvalidArgumentError("this program is started by mayflyd");
   }
   options.state_dir = arguments[2];
-  options.hidden.assign(arguments.begin() + 6, arguments.end());
+  options.egress_to_host = egress_to_host != 0;
+  options.hidden.assign(arguments.begin() + 7, arguments.end());
   return std::make_pair(options, channel);
 }
 

@@ -122,8 +122,8 @@ void Launcher::Warm(Shell* shell) {
   if (shell->group.empty() && !cgroups_.folders.empty()) {
     shell->group = absl::StrCat("e", getpid(), "-", ++groups_made_);
   }
-  auto child =
-      StartShell(shell->plot, shell->group, ShellParts{ShimsAhead(), &cgroups_, &plan_, &filter_, lock_.get()});
+  auto child = StartShell(shell->plot, shell->group,
+                          ShellParts{ShimsAhead(), &cgroups_, &plan_, &filter_, lock_.get(), options_.egress_to_host});
   if (!child.ok()) return Discard(shell, child.status());
   helpers_.insert(child->pid);
   shell->channel = std::make_unique<Channel>(

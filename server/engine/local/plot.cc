@@ -118,6 +118,7 @@ absl::StatusOr<InitConfig> EnterPlot(const Plot& plot, const std::string& group,
   config.shims = parts.shims;
   config.root = *parts.root;
   config.filter = parts.filter;
+  config.egress_to_host = parts.egress_to_host;
   return config;
 }
 

@@ -52,6 +52,7 @@ struct ShellParts {
   const RootPlan* root = nullptr;
   const std::vector<sock_filter>* filter = nullptr;
   int lock = -1;  // Of the launcher; held as long as control groups may be made.
+  bool egress_to_host = false;
 };
 
 // A child that proves a used plot clean, makes the control groups named `group`, starts the init as a child of the

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -83,6 +84,20 @@ constexpr const char* kDenied[] = {
 constexpr uint64_t kNamespaceFlags = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
                                      CLONE_NEWPID | CLONE_NEWNET | 0x80 /* CLONE_NEWTIME */;
 
+// Leaves UNIX, INET, INET6 and NETLINK. What a network namespace does not keep apart (AF_VSOCK has one table of ports
+// for the whole machine) or what nobody needs is no family here.
+absl::Status DenySocketFamilies(scmp_filter_ctx ctx) {
+  std::vector<scmp_arg_cmp> denied = {SCMP_A0_32(SCMP_CMP_GT, AF_NETLINK), SCMP_A0_32(SCMP_CMP_EQ, AF_UNSPEC)};
+  for (unsigned family = AF_INET + 1; family < AF_NETLINK; ++family) {
+    if (family != AF_INET6) denied.push_back(SCMP_A0_32(SCMP_CMP_EQ, family));
+  }
+  for (const scmp_arg_cmp& family : denied) {
+    const int rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, family);
+    if (rc < 0) return ErrnoStatus(-rc, "seccomp rule for sockets");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<sock_filter>> CompileSeccompFilter() {
@@ -112,6 +127,7 @@ absl::StatusOr<std::vector<sock_filter>> CompileSeccompFilter() {
                                     SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffu, request));
     if (rc < 0) return ErrnoStatus(-rc, "seccomp rule for ioctl");
   }
+  MAYFLY_RETURN_IF_ERROR(DenySocketFamilies(ctx));
   // A tree is searched, not walked: the list is on the path of every system call.
   seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 

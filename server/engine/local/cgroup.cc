@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "mayfly/base/status.h"
+#include "mayfly/base/text.h"
 
 namespace mayfly::local {
 namespace {
@@ -196,8 +197,15 @@ std::vector<int> SlotCgroup::Fds() const {
 
 absl::Status SlotCgroup::Limit(const Resources& resources) {
   const std::string none = v2 ? "max" : "-1";
-  MAYFLY_RETURN_IF_ERROR(
-      WriteFd(memory_max, resources.memory_bytes > 0 ? absl::StrCat(resources.memory_bytes) : none, "memory limit"));
+  const absl::Status memory =
+      WriteFd(memory_max, resources.memory_bytes > 0 ? absl::StrCat(resources.memory_bytes) : none, "memory limit");
+  constexpr int64_t kLittle = 8 << 20;
+  if (!memory.ok() && resources.memory_bytes > 0 && resources.memory_bytes < kLittle) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a memory limit of ", HumanSize(resources.memory_bytes),
+                     " is less than the process that watches over it takes by itself; give it at least 8Mi"));
+  }
+  MAYFLY_RETURN_IF_ERROR(memory);
   // The shim is one of the group's processes.
   MAYFLY_RETURN_IF_ERROR(
       WriteFd(pids_max, resources.processes > 0 ? absl::StrCat(resources.processes + 1) : "max", "process limit"));

@@ -46,7 +46,7 @@ absl::StatusOr<std::string> Session::Locate(bool may_start) {
   if (may_start && server->version != Version()) {
     return absl::AbortedError(
         absl::StrCat("mayflyd ", EscapeLine(server->version), " serves ", state_dir, ", this is mayfly ", Version(),
-                     ": run `mayfly server stop`, then this again (environments live on and are taken over)"));
+                     ": run `mayfly server stop --force`, then this again (environments live on and are taken over)"));
   }
   if (server->started && options_.verbose) console_->Note(absl::StrCat("started mayflyd, process ", server->pid));
   return absl::StrCat("unix:", server->socket);

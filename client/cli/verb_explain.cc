@@ -13,6 +13,9 @@ namespace mayfly {
 ExitCode VerbExplain(Session& session) {
   const auto& words = session.options().words;
   if (words.size() != 1) return Usage(session, "say which service: mayfly explain SERVICE");
+  if (session.options().format != Format::kTable) {
+    return Usage(session, "explain is for people and has one form; `mayfly plan -o json` has what a program needs");
+  }
   const auto loaded = LoadOffline(session);
   if (!loaded.ok()) return session.Fail(loaded.status());
   const ServiceSpec* service = loaded->catalogue.FindService(words[0]);

@@ -12,6 +12,11 @@ constexpr absl::Duration kDefaultExtension = absl::Hours(1);
 }  // namespace
 
 ExitCode VerbExtend(Session& session) {
+  const auto& words = session.options().words;
+  if (words.size() == 1 && !session.options().ttl.has_value() && ParseDuration(words[0]).ok()) {
+    return Usage(session,
+                 absl::StrCat("'", words[0], "' stands where a name does; a length is given as --ttl ", words[0]));
+  }
   const auto name = session.EnvironmentName();
   if (!name.ok()) return session.Fail(name.status());
   const auto client = session.Connect();

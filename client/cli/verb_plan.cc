@@ -59,8 +59,8 @@ ExitCode VerbPlan(Session& session) {
   }
   console.Out(Table(*plan, console.out()));
   if (plan->has_critical_path()) {
-    console.Note(
-        absl::StrCat(plan->nodes_size(), " nodes; critical path ", HumanDuration(ToDuration(plan->critical_path()))));
+    console.Note(absl::StrCat(plan->nodes_size(), plan->nodes_size() == 1 ? " node" : " nodes", "; critical path ",
+                              HumanDuration(ToDuration(plan->critical_path()))));
   }
   return kExitOk;
 }

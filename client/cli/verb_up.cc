@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/outcome.h"
@@ -36,6 +37,29 @@ ExitCode Arrived(Session& session, ProvisionerClient& client, const std::string&
   return PrintEnvironment(session, *environment, /*brief=*/true);
 }
 
+std::string FolderOf(const std::string& source) {
+  const std::filesystem::path path(source);
+  return (path.extension() == ".yml" || path.extension() == ".yaml" ? path.parent_path() : path).string();
+}
+
+// Two folders with one name: to take the one environment for the other would stop all its services.
+absl::Status CheckSameFolder(Session& session, ProvisionerClient& client, const v1::CreateEnvironmentRequest& request) {
+  const auto name = session.EnvironmentNameFromSpec();
+  if (!name.ok()) return absl::OkStatus();  // The server says what is wrong with the spec.
+  v1::GetEnvironmentRequest get;
+  get.set_name(*name);
+  const auto there = client.GetEnvironment(get);
+  if (!there.ok() || there->state() == v1::Environment::DELETED || there->state() == v1::Environment::DELETING ||
+      there->source().empty() || FolderOf(there->source()) == FolderOf(request.source())) {
+    return absl::OkStatus();
+  }
+  const std::string shown = EscapeLine(*name);
+  return absl::AlreadyExistsError(absl::StrCat("'", shown, "' is up from another folder, ", EscapeLine(there->source()),
+                                               ": give this one a name of its own with --name, or take the other down "
+                                               "first: mayfly down ",
+                                               shown));
+}
+
 }  // namespace
 
 ExitCode VerbUp(Session& session) {
@@ -45,6 +69,7 @@ ExitCode VerbUp(Session& session) {
   request->set_allow_update(true);
   const auto client = session.Connect();
   if (!client.ok()) return session.Fail(client.status());
+  if (const absl::Status same = CheckSameFolder(session, **client, *request); !same.ok()) return session.Fail(same);
   const absl::Time deadline = DeadlineFor(session.options());
   const auto environment = (*client)->CreateEnvironment(*request);
   if (!environment.ok()) return session.Fail(environment.status());

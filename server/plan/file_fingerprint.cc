@@ -1,12 +1,15 @@
 #include "server/plan/file_fingerprint.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "mayfly/base/ids.h"
 #include "server/base/file_hash.h"
 #include "server/base/unique_fd.h"
 
@@ -19,13 +22,49 @@ constexpr size_t kMostKnown = 20000;
 // file that has just changed is read again the next time.
 constexpr absl::Duration kTick = absl::Seconds(2);
 
+// Not blocking: a pipe without a writer would be waited for.
+constexpr int kLook = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+constexpr int kMostInFolder = 2000;
+constexpr int kDeepest = 8;
+const std::set<std::string>& NotSources() {
+  static const auto& names = *new std::set<std::string>{"node_modules", "__pycache__", "venv"};
+  return names;
+}
+
 }  // namespace
 
 std::string FileFingerprints::Of(const std::string& path) {
-  // Not blocking: a pipe without a writer would be waited for.
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const UniqueFd fd(open(path.c_str(), kLook));
   struct stat info{};
-  if (!fd.valid() || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return "";
+  if (!fd.valid() || fstat(fd.get(), &info) != 0) return "";
+  int left = kMostInFolder;
+  if (S_ISDIR(info.st_mode)) return OfFolder(fd.get(), 0, &left);
+  return S_ISREG(info.st_mode) ? OfOpenFile(fd.get(), info) : "";
+}
+
+std::string FileFingerprints::OfFolder(int folder, int depth, int* left) {
+  DIR* dir = fdopendir(fcntl(folder, F_DUPFD_CLOEXEC, 3));
+  if (dir == nullptr) return "";
+  std::set<std::string> names;
+  while (const dirent* entry = readdir(dir)) {
+    const std::string name = entry->d_name;
+    if (name[0] != '.' && NotSources().count(name) == 0) names.insert(name);
+  }
+  closedir(dir);
+  std::string all;
+  for (const std::string& name : names) {
+    const UniqueFd fd(openat(folder, name.c_str(), kLook | O_NOFOLLOW));
+    struct stat info{};
+    if (!fd.valid() || fstat(fd.get(), &info) != 0) continue;
+    std::string print;
+    if (S_ISDIR(info.st_mode) && depth < kDeepest) print = OfFolder(fd.get(), depth + 1, left);
+    if (S_ISREG(info.st_mode) && (*left)-- > 0) print = OfOpenFile(fd.get(), info);
+    if (!print.empty()) absl::StrAppend(&all, name, "/", print, "\n");
+  }
+  return all.empty() ? "" : Sha256Hex(all);
+}
+
+std::string FileFingerprints::OfOpenFile(int file, const struct stat& info) {
   const std::string written = absl::StrCat(info.st_size, ":", info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec);
   if (info.st_size > kMostRead) return written;
   const std::string stamp = absl::StrCat(written, ":", info.st_ctim.tv_sec, ".", info.st_ctim.tv_nsec);
@@ -36,7 +75,7 @@ std::string FileFingerprints::Of(const std::string& path) {
     if (known != known_.end() && known->second.stamp == stamp) return known->second.fingerprint;
   }
   const absl::Time now = absl::Now();
-  const absl::StatusOr<std::string> hash = Sha256HexOfFile(fd.get());
+  const absl::StatusOr<std::string> hash = Sha256HexOfFile(file);
   if (!hash.ok()) return "";
   const absl::Time changed = std::max(absl::TimeFromTimespec(info.st_mtim), absl::TimeFromTimespec(info.st_ctim));
   MutexLock lock(mutex_);

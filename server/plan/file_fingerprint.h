@@ -2,6 +2,8 @@
 #ifndef MAYFLY_SERVER_PLAN_FILE_FINGERPRINT_H_
 #define MAYFLY_SERVER_PLAN_FILE_FINGERPRINT_H_
 
+#include <sys/stat.h>
+
 #include <map>
 #include <string>
 #include <utility>
@@ -16,13 +18,18 @@ namespace mayfly {
 // plan of 1,000 services costs 1,000 stats. Thread-safe.
 class FileFingerprints {
  public:
-  // Of the ordinary file at `path`; empty for anything else and for what cannot be read. A file of more than 1 GiB is
-  // not read: its size and time of modification stand for it.
+  // Of the ordinary file at `path`, or of all that lies in the folder there; empty for anything else and for what
+  // cannot be read. A file of more than 1 GiB is not read: its size and time of modification stand for it. In folders,
+  // names that begin with a dot and what tools keep beside sources (node_modules, __pycache__, venv) do not count,
+  // links are not followed, and only the first 2,000 files, 8 folders deep, are looked at.
   std::string Of(const std::string& path);
 
   int reads() const;  // Files that were read so far, for tests.
 
  private:
+  std::string OfFolder(int folder, int depth, int* left);
+  std::string OfOpenFile(int file, const struct stat& info);
+
   using FileId = std::pair<uint64_t, uint64_t>;  // Device and inode.
   struct Known {
     std::string stamp;  // Size and times.

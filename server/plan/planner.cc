@@ -106,7 +106,7 @@ class Planner {
     const auto measured = start_times_.find(name);
     node.measured = measured != start_times_.end();
     node.expected = node.measured ? measured->second : Guess(declared);
-    node.digest = DigestOf(node.process, fingerprint_);
+    node.digest = DigestOf(node.process, SourcesOf(declared), fingerprint_);
     if (declared.service != nullptr && declared.job == nullptr) {
       node.restart = declared.service->restart;
       node.max_restarts = declared.service->max_restarts;
@@ -120,6 +120,15 @@ class Planner {
     index_[name] = static_cast<int>(nodes_.size());
     nodes_.push_back(std::move(node));
     declared_.push_back(declared);
+  }
+
+  std::vector<std::string> SourcesOf(const Declared& declared) const {
+    std::vector<std::string> sources;
+    if (declared.service == nullptr) return sources;
+    const ServiceSpec& service = *declared.service;
+    if (absl::StartsWith(service.folder, catalogue_.root + "/")) sources.push_back(service.folder);
+    for (const std::string& path : service.paths) sources.push_back(absl::StrCat(catalogue_.root, "/", path));
+    return sources;
   }
 
   void CheckCapabilities(const ServiceSpec& service) {

@@ -23,8 +23,8 @@ struct PlanResult {
   bool ok() const { return !HasErrors(diagnostics); }
 };
 
-// Text that changes when the file at an absolute path does; empty when there is no such file. The planner's one look at
-// the world, handed in so that planning stays pure: see file_fingerprint.h.
+// Text that changes when the file, or anything in the folder, at an absolute path does; empty when there is none. The
+// planner's one look at the world, handed in so that planning stays pure: see file_fingerprint.h.
 using Fingerprint = std::function<std::string(const std::string& path)>;
 
 // `start_times`: node name -> time from start to ready or completed, as last measured. `request.name` is the
@@ -34,9 +34,9 @@ using Fingerprint = std::function<std::string(const std::string& path)>;
 // among them, secrets, MAYFLY_ENVIRONMENT and MAYFLY_SERVICE.
 //
 // A node's digest covers what a running process was started with: command, image, folders, variables, files, ports,
-// limits, egress, and the fingerprints of the files below the catalogue's root that it names: a word of the command,
-// what stands behind the "=" of a flag, or the value of a variable. Probe, stop and restart policy can change under a
-// running process and are left out.
+// limits, egress, and the fingerprints of what lies below the catalogue's root and is its own: its service's folder
+// (unless that is the root), its `paths`, and what it names: a word of the command, what stands behind the "=" of a
+// flag, or the value of a variable. Probe, stop and restart policy can change under a running process and are left out.
 PlanResult MakePlan(const Catalogue& catalogue, const EnvironmentRequest& request, const Capabilities& capabilities,
                     const std::map<std::string, absl::Duration>& start_times, const Fingerprint& fingerprint = {});
 

@@ -65,9 +65,10 @@ ProcessSpec Resolver::Resolve(const Declared& declared) {
     process.probe.within = declared.job->within;
   } else if (service != nullptr) {
     process.ports = service->ports;
-    // What the type says about its port is known here for the last time.
+    // What the type says about its `port` is known here for the last time, and makes a URL of its address.
+    const bool spoken = service->base == "http" || service->base == "redis" || service->base == "postgres";
     for (Port& port : process.ports) {
-      if (port.name.empty() && service->base == "http") port.name = "http";
+      if (port.name == "main" && spoken) port.name = service->base;
     }
     process.probe = service->probe;
   }
@@ -140,7 +141,8 @@ void Resolver::Complain(const SourcePos& pos, std::string message, std::string h
   diagnostics_.push_back({Severity::kError, pos, std::move(message), std::move(hint)});
 }
 
-std::string DigestOf(const ProcessSpec& process, const Fingerprint& fingerprint) {
+std::string DigestOf(const ProcessSpec& process, const std::vector<std::string>& sources,
+                     const Fingerprint& fingerprint) {
   std::string all;
   // Each part with its length: no two different processes give the same text.
   const auto add = [&all](absl::string_view part) { absl::StrAppend(&all, part.size(), ":", part); };
@@ -172,6 +174,10 @@ std::string DigestOf(const ProcessSpec& process, const Fingerprint& fingerprint)
   const Resources& r = process.resources;
   add(absl::StrCat(r.memory_bytes, " ", r.disk_bytes, " ", r.processes, " ", r.cpus));
   add(absl::StrJoin(process.egress, " "));
+  add("|");
+  for (const std::string& path : sources) {
+    if (fingerprint) add(fingerprint(path));
+  }
   return Sha256Hex(all);
 }
 

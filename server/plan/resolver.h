@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "mayfly/base/diagnostic.h"
 #include "mayfly/spec/catalogue.h"
@@ -43,8 +44,9 @@ class Resolver {
   Diagnostics diagnostics_;
 };
 
-// Hex SHA-256 over what makes a restart necessary; see planner.h.
-std::string DigestOf(const ProcessSpec& process, const Fingerprint& fingerprint);
+// Hex SHA-256 over what makes a restart necessary; see planner.h. `sources`: files and folders that it is made of.
+std::string DigestOf(const ProcessSpec& process, const std::vector<std::string>& sources,
+                     const Fingerprint& fingerprint);
 
 }  // namespace mayfly
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/text.h"
 #include "server/report/node_track.h"
 #include "server/report/summary.h"
@@ -14,6 +15,7 @@ namespace mayfly {
 namespace {
 
 constexpr size_t kWidth = 100;
+constexpr size_t kNarrow = 80;
 constexpr size_t kBar = 24;
 constexpr size_t kLongestName = 28;
 constexpr size_t kEvidenceLines = 20;
@@ -34,6 +36,23 @@ std::string Cut(const std::string& text, size_t columns) {
     end = next;
   }
   return absl::StrCat(text.substr(0, end), "...");
+}
+
+// Broken behind a comma where it would be wider than a narrow terminal; what follows is indented.
+std::string Wrap(const std::string& text) {
+  std::string out;
+  size_t column = 0;
+  for (const absl::string_view part : absl::StrSplit(text, ", ")) {
+    const size_t columns = Columns(part);
+    if (column > 0 && column + 2 + columns + 1 > kNarrow) {
+      absl::StrAppend(&out, ",\n  ", part);
+      column = 2 + columns;
+    } else {
+      absl::StrAppend(&out, column > 0 ? ", " : "", part);
+      column += (column > 0 ? 2 : 0) + columns;
+    }
+  }
+  return out;
 }
 
 // Rows of equal length as columns; those of `right` are aligned to the right. No blanks at the ends of lines.
@@ -91,7 +110,7 @@ std::string Header(const Report& report) {
   std::string out = absl::StrCat("catalogue ", report.catalogue.empty() ? "-" : EscapeLine(report.catalogue),
                                  ", engine ", report.engine.empty() ? "-" : EscapeLine(report.engine), ", created ");
   absl::StrAppend(&out, absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", report.create_time, absl::UTCTimeZone()), "\n");
-  return absl::StrCat(out, DescribeTime(report), "\n");
+  return absl::StrCat(out, Wrap(DescribeTime(report)), "\n");
 }
 
 std::string Tests(const Report& report) {
@@ -160,7 +179,7 @@ std::string Exposed(const Report& report) {
 }
 
 std::string Teardown(const Report& report) {
-  std::string out = absl::StrCat("\nteardown ", DescribeTeardown(report), "\n");
+  std::string out = absl::StrCat("\n", Wrap(absl::StrCat("teardown ", DescribeTeardown(report))), "\n");
   for (const std::string& blocker : report.teardown.blockers)
     absl::StrAppend(&out, "  left: ", EscapeLine(blocker), "\n");
   return out;

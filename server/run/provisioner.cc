@@ -33,7 +33,7 @@ std::vector<std::string> Taken(const EnvironmentRequest& request, const std::str
 }
 
 absl::Status NoEnvironment(const std::string& name) {
-  return absl::NotFoundError(absl::StrCat("no environment '", EscapeLine(name), "'"));
+  return absl::NotFoundError(absl::StrCat("no environment '", EscapeLine(name), "'; `mayfly list` shows them"));
 }
 
 }  // namespace

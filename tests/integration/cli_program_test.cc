@@ -181,6 +181,14 @@ TEST_F(CliProgramTest, OnInterruptKeepLeavesItToTheServer) {
   EXPECT_TRUE(service_.deletes().empty());
 }
 
+TEST_F(CliProgramTest, UpFromAnotherFolderDoesNotReplaceWhatHasTheName) {
+  service_.source = "/elsewhere/shop/envspec.yml";
+  auto up = Start({"up"});
+  EXPECT_EQ(up->Wait(), 9);
+  EXPECT_THAT(up->err(), AllOf(HasSubstr("'shop' is up from another folder, /elsewhere/shop"), HasSubstr("--name")));
+  EXPECT_TRUE(service_.creates().empty());
+}
+
 TEST_F(CliProgramTest, InterruptingAnUpdateKeepsWhatWasThere) {
   service_.existed = true;
   service_.SetScript(CannedEvents::HalfWay().events);

@@ -78,6 +78,7 @@ grpc::Status FakeEnvironmentService::GetEnvironment(Context*, const v1::GetEnvir
   MutexLock lock(mutex_);
   if (request->name() == "nobody") return {grpc::StatusCode::NOT_FOUND, "there is no environment 'nobody'"};
   *response = Now(request->name());
+  response->set_source(source);
   return grpc::Status::OK;
 }
 

@@ -27,6 +27,7 @@ class FakeEnvironmentService final : public v1::EnvironmentService::Service {
   int break_watch_after = -1;          // The first watch ends with UNAVAILABLE after so many events.
   grpc::Status create_error;           // Answered instead of creating.
   std::string create_trailer;          // With create_error: mayfly.v1.diagnostics-bin.
+  std::string source;                  // Where every environment was made from, when not empty.
   bool existed = false;                // Create answers UPDATING, as for an environment that was there.
   v1::Environment environment;         // What Get answers, beside name and uid.
   std::map<int, std::string> reports;  // By GetReportRequest.Format.

@@ -56,6 +56,29 @@ TEST_F(FileFingerprintTest, AnOldFileIsReadOnce) {
   EXPECT_EQ(fingerprints_.reads(), 3);
 }
 
+TEST_F(FileFingerprintTest, AFolderIsAllThatLiesInItButForWhatToolsLeaveThere) {
+  const std::string folder = dir_ / "service/lib";
+  std::filesystem::create_directories(folder + "/.git");
+  std::filesystem::create_directories(folder + "/node_modules");
+  const auto print = [&] { return fingerprints_.Of(dir_ / "service"); };
+  const auto write = [&](const std::string& name, const std::string& text) { std::ofstream(folder + name) << text; };
+  EXPECT_EQ(print(), "");
+  write("/a.py", "one");
+  const std::string one = print();
+  write("/a.py", "two");
+  const std::string two = print();
+  EXPECT_NE(two, one);
+  write("/b.py", "");
+  EXPECT_NE(print(), two);
+  std::filesystem::remove(folder + "/b.py");
+  write("/.git/index", "x");
+  write("/node_modules/x.js", "x");
+  write("/.a.py.swp", "x");
+  EXPECT_EQ(print(), two);
+  std::filesystem::rename(folder + "/a.py", folder + "/c.py");
+  EXPECT_NE(print(), two);
+}
+
 TEST_F(FileFingerprintTest, WhatIsNoOrdinaryFileHasNone) {
   EXPECT_EQ(fingerprints_.Of(dir_.path()), "");
   EXPECT_EQ(fingerprints_.Of(dir_ / "missing"), "");

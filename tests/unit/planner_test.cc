@@ -280,6 +280,26 @@ TEST_F(PlannerTest, TheDigestKnowsTheFilesThatAServiceIsPointedTo) {
   EXPECT_EQ(digest("/conf/other.txt"), before);
 }
 
+TEST_F(PlannerTest, TheDigestKnowsTheServicesFolderAndItsPaths) {
+  SpecFolder folder("services: [a, b]\n");
+  folder.Write("a/service.yml", "name: a\ntype: http\nrun: python3 main.py\npaths: [shared/a]\n");
+  folder.Write("b/service.yml", "name: b\ntype: http\nrun: python3 main.py\n");
+  const LoadedCatalogue loaded = LoadCatalogue(folder.path());
+  const auto digests = [&](const std::string& changed) {
+    std::map<std::string, std::string> out;
+    for (const PlanNode& node : MakePlan(loaded.catalogue, {}, capabilities_, {}, [&](const std::string& path) {
+                                  return absl::EndsWith(path, changed) ? "new" : "";
+                                }).plan.nodes) {
+      out[node.name] = node.digest;
+    }
+    return out;
+  };
+  const auto before = digests("/nothing"), folder_changed = digests("/a"), shared_changed = digests("/shared/a");
+  EXPECT_NE(folder_changed.at("a"), before.at("a"));
+  EXPECT_EQ(folder_changed.at("b"), before.at("b"));
+  EXPECT_NE(shared_changed.at("a"), before.at("a"));
+}
+
 TEST_F(PlannerTest, AFileThatManyServicesNameIsLookedAtOnce) {
   SpecFolder folder("services:\n  a: {type: http, run: ./program a}\n  b: {type: http, run: ./program b}\n");
   std::map<std::string, int> looks;

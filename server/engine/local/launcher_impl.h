@@ -41,6 +41,7 @@ struct Shell {
   std::vector<UniqueFd> parts;  // Of the networks, as they arrive.
   absl::Duration release_began;
   bool release_wanted = false;
+  int expected = 0;  // Nodes of its scope; the plot may have room for more.
 };
 
 class Launcher {

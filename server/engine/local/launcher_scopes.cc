@@ -78,6 +78,7 @@ void Launcher::GiveTo(Shell* shell, const TakeRequest& request, bool warm) {
   shell->scope = request.scope;
   shell->plot.owner = request.owner;
   shell->plot.used = true;
+  shell->expected = std::min(std::max(request.slots, 1), shell->plot.slots);
   const absl::Status status = [&]() -> absl::Status {
     ScopeDescriptor descriptor;
     descriptor.scope = request.scope;
@@ -189,8 +190,9 @@ void Launcher::FinishForeign(const ScopeDescriptor& descriptor, absl::Duration b
 
 void Launcher::FinishRelease(Shell* shell) {
   Receipt receipt;
-  receipt.networks = shell->plot.slots + 1;
-  receipt.mounts = shell->plot.slots + 1;
+  // Of its nodes and its hub. What the pool had ready beyond that is no part of the environment.
+  receipt.networks = shell->expected + 1;
+  receipt.mounts = shell->expected + 1;
   const std::string scope = shell->scope;
   ReleaseGroups(shell, &receipt);
   RemoveFolder(scope, &receipt);
@@ -225,7 +227,7 @@ void Launcher::ReleaseGroups(Shell* shell, Receipt* receipt) {
   if (shell->group.empty()) return;
   if (KeepsCgroups(cgroups_)) {
     if (const auto empty = CountEmptyCgroups(cgroups_, shell->group, shell->plot.slots); empty.ok()) {
-      receipt->cgroups = *empty;
+      receipt->cgroups = *empty * (shell->expected + 1) / (shell->plot.slots + 1);
       return;
     }
   }

@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+"""./dev cluster up|down|status|kubeconfig|reset: a real Kubernetes node for tests, in namespaces of its own.
+
+It has no way to any other network, everything of it lies in one folder and in control groups of one name, and `down`
+leaves nothing, however it ended. MAYFLY_CLUSTER names one of several.
+"""
+import argparse
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import build
+import groups
+import images
+import layout
+import pki
+import programs
+import supervise
+
+BINDING = f"""apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: apiserver-kubelet}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:kubelet-api-admin"}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: apiserver-kubelet}}]
+"""
+
+
+def inside(words, **options):
+    """Runs in the cluster's network and mounts."""
+    first = supervise.first_process()
+    if first is None:
+        raise RuntimeError("the cluster does not run; ./dev cluster up")
+    return subprocess.run(["nsenter", "-t", str(first), "-m", "-n", "-p", "--", *map(str, words)], check=False, text=True,
+                          **options)
+
+
+def kubectl(*words, **options):
+    return inside([build.module("node"), "kubectl", "--kubeconfig", layout.KUBECONFIG, *words], **options)
+
+
+def _await(what, done, limit=60):
+    end = time.monotonic() + limit
+    while True:
+        result = done()
+        if result.returncode == 0:
+            return
+        if time.monotonic() > end:
+            sys.exit(f"{what} within {limit} s: {(result.stderr or '').strip()}\nlogs are in {layout.LOGS}")
+        time.sleep(0.05)
+
+
+def _untainted():
+    done = kubectl("get", "node", layout.NODE_NAME, "-o", "jsonpath={.spec.taints}", capture_output=True)
+    done.returncode = done.returncode or bool(done.stdout)
+    return done
+
+
+def why_not():
+    """Empty where a cluster can run."""
+    if os.geteuid() != 0:
+        return "a cluster needs root"
+    missing = [name for name in ("containerd", "runc", "ip", "iptables", "conntrack", "nsenter", "openssl", "gcc")
+               if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}; ./dev setup" if missing else ""
+
+
+def up():
+    if supervise.first_process() is not None:
+        print("runs already")
+        return
+    node = build.module("node")
+    down()
+    begin = time.monotonic()
+    layout.ROOT.mkdir(mode=0o711)
+    layout.CONFIG.mkdir()
+    layout.LOGS.mkdir()
+    pki.make()
+    supervise.start(programs.make(node))
+    silent = {"capture_output": True}
+    _await("containerd did not take an image", lambda: inside(
+        ["ctr", "-a", layout.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", images.pause(layout.CACHE)], **silent))
+    _await("the API server was not ready", lambda: kubectl("apply", "-f", "-", input=BINDING, **silent))
+    _await("the node was not there", lambda: kubectl("get", "node", layout.NODE_NAME, **silent))
+    _await("the node was not ready", lambda: kubectl(
+        "wait", "--for=condition=Ready", "--timeout=60s", f"node/{layout.NODE_NAME}", **silent))
+    # Not while it has a taint, and not before pods can be made.
+    _await("the node kept its taint", _untainted)
+    _await("no service account", lambda: kubectl("get", "serviceaccount", "default", **silent))
+    print(f"ready after {time.monotonic() - begin:.1f} s; kubeconfig {layout.KUBECONFIG}")
+
+
+def down():
+    first = supervise.first_process()
+    if first is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(first, 15)
+    groups.end_all()
+    groups.remove()
+    if layout.ROOT.exists():
+        shutil.rmtree(layout.ROOT)
+
+
+def status():
+    first = supervise.first_process()
+    if first is None:
+        sys.exit("down")
+    print(f"up, first process {first}")
+    print((layout.ROOT / "status").read_text(), end="")
+    sys.exit(kubectl("get", "nodes", "-o", "wide").returncode)
+
+
+def reset():
+    """Every namespace that is not the cluster's own goes."""
+    names = kubectl("get", "namespaces", "-o", "name", capture_output=True).stdout.split()
+    own = {f"namespace/{name}" for name in ("default", "kube-system", "kube-public", "kube-node-lease")}
+    extra = [name for name in names if name not in own]
+    if extra:
+        sys.exit(kubectl("delete", "--wait", *extra).returncode)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["up", "down", "status", "kubeconfig", "reset", "kubectl", "exec"])
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="kubectl: its arguments; exec: a command inside")
+    flags = parser.parse_args()
+    if why := why_not():
+        sys.exit(why)
+    if flags.verb == "kubeconfig":
+        print(layout.KUBECONFIG)
+    elif flags.verb == "kubectl":
+        sys.exit(kubectl(*flags.words).returncode)
+    elif flags.verb == "exec":
+        sys.exit(inside(flags.words).returncode)
+    else:
+        {"up": up, "down": down, "status": status, "reset": reset}[flags.verb]()
+
+
+if __name__ == "__main__":
+    main()

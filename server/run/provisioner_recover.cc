@@ -1,6 +1,7 @@
 // After a restart: what the store says and what the world says become one again. And what is long gone is forgotten.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,14 +15,16 @@ namespace {
 constexpr absl::Duration kPurgeEvery = absl::Hours(1);
 constexpr absl::Duration kStrayRetry = absl::Seconds(30);
 // Generations that are tried to prove that a scope without a record is this installation's own.
-constexpr int64_t kGenerationsTried = 4096;
+constexpr int64_t kGenerationsTried = 1 << 16;
 
-bool IsOurs(const std::string& installation, const FoundScope& scope, int64_t known_generation) {
+// The generation that this scope is of; nothing when it is not of this installation.
+std::optional<int64_t> OwnGeneration(const std::string& installation, const FoundScope& scope,
+                                     int64_t known_generation) {
   const int64_t last = std::max(known_generation, kGenerationsTried);
   for (int64_t generation = 1; generation <= last; ++generation) {
-    if (ScopeId(installation, scope.environment, generation) == scope.id) return true;
+    if (ScopeId(installation, scope.environment, generation) == scope.id) return generation;
   }
-  return false;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -114,12 +117,20 @@ absl::Status ProvisionerImpl::Resume(const EnvironmentRecord& record, const Foun
 void ProvisionerImpl::RemoveStrays(const std::vector<FoundScope>& found,
                                    const std::map<std::string, int64_t>& generations) {
   for (const FoundScope& scope : found) {
-    const auto generation = generations.find(scope.environment);
-    if (!IsOurs(dependencies_.store->installation(), scope, generation == generations.end() ? 0 : generation->second)) {
+    const auto known = generations.find(scope.environment);
+    const std::optional<int64_t> generation =
+        OwnGeneration(dependencies_.store->installation(), scope, known == generations.end() ? 0 : known->second);
+    if (!generation.has_value()) {
       Warn(absl::StrCat("scope '", scope.id, "' is not of this installation and is left alone"));
       continue;
     }
-    Warn(absl::StrCat("scope '", scope.id, "' has no record and is removed"));
+    Warn(absl::StrCat("environment '", scope.environment, "' runs as scope '", scope.id,
+                      "' but has no record any more (was the database moved aside?): it is taken down"));
+    // A new environment of that name must not get a scope id while the old one may live.
+    if (const absl::Status skipped = dependencies_.store->SkipGenerations(scope.environment, *generation);
+        !skipped.ok()) {
+      Warn(absl::StrCat("environment '", scope.environment, "' cannot be made anew yet: ", skipped.message()));
+    }
     RemoveStray(scope.id);
   }
 }

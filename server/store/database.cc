@@ -41,7 +41,9 @@ absl::string_view AdviceFor(absl::StatusCode code) {
     case absl::StatusCode::kResourceExhausted:
       return "; free space on its disk, what was stored before is intact";
     case absl::StatusCode::kDataLoss:
-      return "; move it aside to begin with an empty one, or restore it from a copy";
+      return "; move it aside to begin with an empty one (the environments in it are then taken down), or restore it "
+             "from a "
+             "copy";
     default:
       return "";
   }

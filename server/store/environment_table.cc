@@ -47,6 +47,9 @@ EnvironmentTable::EnvironmentTable(Database* db, const UnreadableSink& sink)
       next_generation_(db,
                        "INSERT INTO names(name, generation) VALUES(?, 1) "
                        "ON CONFLICT DO UPDATE SET generation = generation + 1 RETURNING generation"),
+      skip_generations_(db,
+                        "INSERT INTO names(name, generation) VALUES(?, ?) "
+                        "ON CONFLICT DO UPDATE SET generation = max(generation, excluded.generation)"),
       insert_(db,
               "INSERT INTO environments(uid, name, generation, scope, state, verdict, create_ns, update_ns, expire_ns, "
               "delete_ns, delete_requested, etag, owner, request_id, request, cause) "
@@ -174,6 +177,10 @@ absl::StatusOr<int64_t> EnvironmentTable::NextGeneration(const std::string& name
   while (row.Next()) generation = row.Int(0);
   MAYFLY_RETURN_IF_ERROR(row.status());
   return generation;
+}
+
+absl::Status EnvironmentTable::SkipGenerations(const std::string& name, int64_t last) {
+  return Query(skip_generations_, name, last).Run();
 }
 
 absl::StatusOr<int64_t> EnvironmentTable::Insert(const EnvironmentRecord& r) {

@@ -159,4 +159,11 @@ absl::StatusOr<std::vector<std::string>> MemoryStore::Purge(absl::Time before) {
   return purged;
 }
 
+absl::Status MemoryStore::SkipGenerations(const std::string& name, int64_t last) {
+  MutexLock lock(mutex_);
+  MAYFLY_RETURN_IF_ERROR(fail_);
+  generations_[name] = std::max(generations_[name], last);
+  return absl::OkStatus();
+}
+
 }  // namespace mayfly

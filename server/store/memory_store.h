@@ -33,6 +33,7 @@ class MemoryStore final : public Store {
   absl::StatusOr<std::vector<ResourceRecord>> ListResources(const std::string& uid) override;
   absl::StatusOr<std::vector<StartTime>> StartTimes(const std::string& catalogue) override;
   absl::StatusOr<std::vector<std::string>> Purge(absl::Time before) override;
+  absl::Status SkipGenerations(const std::string& name, int64_t last) override;
   absl::StatusOr<std::vector<std::string>> Quarantined() override { return std::vector<std::string>(); }
 
  private:

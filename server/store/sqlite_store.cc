@@ -1,6 +1,7 @@
 #include "server/store/sqlite_store.h"
 
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "server/store/checkpointer.h"
 #include "server/store/database.h"
 #include "server/store/disk_reserve.h"
+#include "server/store/installation.h"
 #include "server/store/rules.h"
 #include "server/store/schema.h"
 #include "server/store/state_lock.h"
@@ -95,6 +97,7 @@ class SqliteStore final : public Store {
   absl::StatusOr<std::vector<ResourceRecord>> ListResources(const std::string& uid) override;
   absl::StatusOr<std::vector<StartTime>> StartTimes(const std::string& catalogue) override;
   absl::StatusOr<std::vector<std::string>> Purge(absl::Time before) override;
+  absl::Status SkipGenerations(const std::string& name, int64_t last) override;
   absl::StatusOr<std::vector<std::string>> Quarantined() override;
 
  private:
@@ -266,6 +269,11 @@ absl::StatusOr<std::vector<std::string>> SqliteStore::Purge(absl::Time before) {
   return uids;
 }
 
+absl::Status SqliteStore::SkipGenerations(const std::string& name, int64_t last) {
+  MutexLock lock(writer_.mutex);
+  return writer_.tables.environments.SkipGenerations(name, last);
+}
+
 absl::StatusOr<std::vector<std::string>> SqliteStore::Quarantined() {
   MutexLock lock(writer_.mutex);
   MAYFLY_ASSIGN_OR_RETURN(std::vector<std::string> out, writer_.tables.quarantine.List());
@@ -291,13 +299,21 @@ absl::Status SetUp(Database* db, const SqliteStoreOptions& options) {
   return Migrate(db);
 }
 
-absl::StatusOr<std::string> Installation(Database* db) {
-  MAYFLY_RETURN_IF_ERROR(
-      db->Exec(absl::StrCat("INSERT OR IGNORE INTO meta(key, value) VALUES('installation', '", NewUuid(), "')")));
-  const auto value = db->QueryText("SELECT value FROM meta WHERE key = 'installation'");
-  if (!value.ok()) return value.status();
-  if (!value->has_value()) return absl::DataLossError("the database has no installation id");
-  return **value;
+// The file's, or else the database's, which is older than the file, or else a new one; the file has it first, because
+// scopes are named after it.
+absl::StatusOr<std::string> Installation(const std::string& state_dir, Database* db) {
+  MAYFLY_ASSIGN_OR_RETURN(std::optional<std::string> id, ReadInstallation(state_dir));
+  MAYFLY_ASSIGN_OR_RETURN(const std::optional<std::string> recorded,
+                          db->QueryText("SELECT value FROM meta WHERE key = 'installation'"));
+  if (!id.has_value()) {
+    id = recorded.has_value() ? *recorded : NewUuid();
+    MAYFLY_RETURN_IF_ERROR(WriteInstallation(state_dir, *id));
+  }
+  if (id != recorded) {
+    Statement statement(db, "INSERT OR REPLACE INTO meta(key, value) VALUES('installation', ?)");
+    MAYFLY_RETURN_IF_ERROR(Query(statement, *id).Run());
+  }
+  return *std::move(id);
 }
 
 }  // namespace
@@ -307,7 +323,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& state_
   const std::string path = absl::StrCat(state_dir, "/mayfly.db");
   MAYFLY_ASSIGN_OR_RETURN(std::unique_ptr<Database> writer, Database::Open(path, Database::Mode::kCreate));
   MAYFLY_RETURN_IF_ERROR(SetUp(writer.get(), options));
-  MAYFLY_ASSIGN_OR_RETURN(std::string installation, Installation(writer.get()));
+  MAYFLY_ASSIGN_OR_RETURN(std::string installation, Installation(state_dir, writer.get()));
   MAYFLY_ASSIGN_OR_RETURN(std::unique_ptr<Database> reader, Database::Open(path, Database::Mode::kReadOnly));
   MAYFLY_ASSIGN_OR_RETURN(std::unique_ptr<Checkpointer> checkpointer, Checkpointer::Start(path, writer.get()));
   auto store = std::make_unique<SqliteStore>(std::move(lock), state_dir, std::move(installation), std::move(writer),

@@ -23,9 +23,10 @@ struct SqliteStoreOptions {
   int64_t max_bytes = 0;
 };
 
-// Opens or makes `<state_dir>/mayfly.db` (0600) and holds the folder's lock until the store is destroyed.
-// FAILED_PRECONDITION: another server holds the folder (it is named), or a newer mayfly wrote it. DATA_LOSS: the file
-// is no database or damaged. Records that cannot be read do not fail it: see Store::Quarantined.
+// Opens or makes `<state_dir>/mayfly.db` (0600) and `<state_dir>/installation`, which outlives it, and holds the
+// folder's lock until the store is destroyed. FAILED_PRECONDITION: another server holds the folder (it is named), or a
+// newer mayfly wrote it. DATA_LOSS: the file is no database or damaged. Records that cannot be read do not fail it: see
+// Store::Quarantined.
 absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& state_dir, SqliteStoreOptions options = {});
 
 }  // namespace mayfly

@@ -75,7 +75,7 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // Identity of this state folder, made once; part of every scope id.
+  // Identity of this state folder, made once; part of every scope id. Outlives the records.
   virtual const std::string& installation() const = 0;
 
   // A new environment with its first events, in one transaction. When `record.request.request_id` was used before by
@@ -121,6 +121,10 @@ class Store {
   // Forgets environments whose delete_time is before `before` with all they own; returns their uids so that folders can
   // go, too. Generations of their names go on counting.
   virtual absl::StatusOr<std::vector<std::string>> Purge(absl::Time before) = 0;
+
+  // No environment of `name` gets generation `last` or an earlier one from now on: they were used before the records
+  // were lost.
+  virtual absl::Status SkipGenerations(const std::string& name, int64_t last) = 0;
 
   // Names and reasons of records that could not be read and were set aside.
   virtual absl::StatusOr<std::vector<std::string>> Quarantined() = 0;

@@ -51,6 +51,7 @@ class EnvironmentTable {
   absl::Status CheckLive();
 
   absl::StatusOr<int64_t> NextGeneration(const std::string& name);
+  absl::Status SkipGenerations(const std::string& name, int64_t last);
   absl::StatusOr<int64_t> Insert(const EnvironmentRecord& record);
   // Everything that may change, and etag + 1.
   absl::Status Update(int64_t id, const EnvironmentRecord& record);
@@ -61,8 +62,8 @@ class EnvironmentTable {
 
   Database* const db_;
   const UnreadableSink& sink_;
-  Statement find_row_, find_id_, by_uid_, by_request_, by_name_, live_uid_, list_, live_, next_generation_, insert_,
-      update_;
+  Statement find_row_, find_id_, by_uid_, by_request_, by_name_, live_uid_, list_, live_, next_generation_,
+      skip_generations_, insert_, update_;
 };
 
 class EventTable {

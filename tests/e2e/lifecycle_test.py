@@ -150,6 +150,27 @@ class Lifecycle:
         self.assertEqual(down.code, 0, down)
         self.assertEqual(self.world.left_beside_server(), "")
 
+    def test_environments_whose_database_was_moved_aside_are_taken_down_by_name(self):
+        self.up()
+        pid = self.world.server_pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}/exe"))
+        database = self.world.state / "mayfly.db"
+        database.write_bytes(os.urandom(8192))
+        for suffix in ("-wal", "-shm"):
+            pathlib.Path(f"{database}{suffix}").unlink(missing_ok=True)
+        refused = self.mayfly("list")
+        self.assertEqual(refused.code, 8, refused)
+        self.assertIn("move it aside", refused.err)
+        database.rename(self.world.folder / "old.db")
+        self.assertEqual(self.mayfly("list").code, 0)
+        self.assertEqual(self.world.left_beside_server(), "")
+        log = (self.world.state / "server.log").read_text()
+        self.assertEqual(sum("environment 'pair'" in line and "is taken down" in line for line in log.splitlines()), 1, log)
+        again = self.mayfly("up", "-f", self.world.folder / "specs" / "pair")
+        self.assertEqual(again.code, 0, again)
+        self.assertEqual(self.mayfly("down", "--name", "pair").code, 0)
+
     def launcher(self):
         """The server's only child."""
         server = self.world.server_pid()

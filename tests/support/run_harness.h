@@ -55,6 +55,9 @@ class CrashingStore final : public Store {
     return store_->StartTimes(catalogue);
   }
   absl::StatusOr<std::vector<std::string>> Purge(absl::Time before) override { return store_->Purge(before); }
+  absl::Status SkipGenerations(const std::string& name, int64_t last) override {
+    return store_->SkipGenerations(name, last);
+  }
   absl::StatusOr<std::vector<std::string>> Quarantined() override { return store_->Quarantined(); }
 
  private:

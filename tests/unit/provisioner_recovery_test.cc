@@ -126,6 +126,21 @@ TEST_F(ProvisionerRecoveryTest, AnOwnScopeWithoutARecordIsRemovedAndAForeignOneI
   EXPECT_EQ(h.world.scopes().begin()->first, ScopeId("another", "lost", 7));
 }
 
+TEST_F(ProvisionerRecoveryTest, ANameWhoseRecordWasLostGetsAScopeThatWasNeverUsed) {
+  h.world.destroy_takes = absl::Seconds(5);
+  h.KillServer();
+  EngineEventQueue nobody;
+  const std::string lost = ScopeId(h.memory.installation(), "env", 1);
+  EXPECT_OK(FakeEngine(&h.world, &nobody).CreateScope({lost, "env", "", "", ""}));
+  h.StartServer();
+  h.loop.RunReady();
+  ASSERT_TRUE(Up({{"db"}})) << "while the old one is still being removed";
+  EXPECT_EQ(Record().scope, ScopeId(h.memory.installation(), "env", 2));
+  h.loop.Advance(absl::Seconds(10));
+  EXPECT_EQ(h.world.scopes().count(lost), 0);
+  EXPECT_EQ(Record().state, EnvironmentState::kActive);
+}
+
 TEST_F(ProvisionerRecoveryTest, AWorldThatCannotBeReadStopsTheServerFromConcluding) {
   ASSERT_TRUE(Up({{"db"}}));
   h.KillServer();

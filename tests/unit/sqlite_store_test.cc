@@ -72,10 +72,38 @@ TEST_F(SqliteStoreTest, EverythingIsThereAfterReopening) {
   EXPECT_THAT(*store->StartTimes("shop"), SizeIs(1));
 }
 
+TEST_F(SqliteStoreTest, TheInstallationOutlivesItsDatabase) {
+  const std::string installation = Open()->installation();
+  for (const char* name : {"mayfly.db", "mayfly.db-wal", "mayfly.db-shm"}) unlink((dir_ / name).c_str());
+  EXPECT_EQ(Open()->installation(), installation);
+}
+
+TEST_F(SqliteStoreTest, TheInstallationOfADatabaseFromBeforeItsFileIsTakenOver) {
+  const std::string installation = Open()->installation();
+  unlink((dir_ / "installation").c_str());
+  EXPECT_EQ(Open()->installation(), installation);
+  unlink((dir_ / "mayfly.db").c_str());
+  EXPECT_EQ(Open()->installation(), installation);
+}
+
+TEST_F(SqliteStoreTest, AnotherFoldersDatabaseDoesNotBringItsIdentityAlong) {
+  const std::string installation = Open()->installation();
+  Sql("UPDATE meta SET value = 'another' WHERE key = 'installation'");
+  EXPECT_EQ(Open()->installation(), installation);
+}
+
+TEST_F(SqliteStoreTest, SkippedGenerationsAreNotGivenOutAndNoneIsGivenTwice) {
+  auto store = Open();
+  ASSERT_OK(store->SkipGenerations("checkout", 7));
+  ASSERT_OK(store->SkipGenerations("checkout", 3));
+  Create(store.get(), "checkout");
+  EXPECT_EQ(store->GetEnvironment("checkout")->generation, 8);
+}
+
 TEST_F(SqliteStoreTest, FilesAreForTheirOwnerOnly) {
   auto store = Open();
   Create(store.get(), "checkout");
-  for (const char* name : {"mayfly.db", "mayfly.db-wal", "mayfly.db-shm", "lock"}) {
+  for (const char* name : {"mayfly.db", "mayfly.db-wal", "mayfly.db-shm", "lock", "installation"}) {
     struct stat info = {};
     ASSERT_EQ(stat((dir_ / name).c_str(), &info), 0) << name;
     EXPECT_EQ(info.st_mode & 0777, 0600u) << name;

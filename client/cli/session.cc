@@ -33,11 +33,16 @@ absl::StatusOr<std::string> ReadIfNamed(const std::string& path) {
 Session::Session(Options options, Console* console, Interrupts* interrupts)
     : options_(std::move(options)), console_(console), interrupts_(interrupts) {}
 
-absl::StatusOr<std::string> Session::Locate(bool may_start) {
-  MAYFLY_ASSIGN_OR_RETURN(const std::string state_dir, StateDir(options_.state_dir));
+absl::StatusOr<StartOptions> Session::PerUserServer() {
   StartOptions start;
-  start.state_dir = state_dir;
+  MAYFLY_ASSIGN_OR_RETURN(start.state_dir, StateDir(options_.state_dir));
   if (interrupts_ != nullptr) start.cancel_fd = interrupts_->fd();
+  return start;
+}
+
+absl::StatusOr<std::string> Session::Locate(bool may_start) {
+  MAYFLY_ASSIGN_OR_RETURN(const StartOptions start, PerUserServer());
+  const std::string& state_dir = start.state_dir;
   auto server = may_start ? FindOrStartServer(start) : FindServer(state_dir);
   if (!server.ok() && may_start && absl::IsNotFound(server.status())) {
     return absl::UnavailableError(server.status().message());

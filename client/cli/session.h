@@ -12,6 +12,7 @@
 #include "client/cli/interrupts.h"
 #include "client/cli/options.h"
 #include "client/lib/provisioner_client.h"
+#include "client/lib/server_finder.h"
 
 namespace mayfly {
 
@@ -27,6 +28,9 @@ class Session {
   // The server that is meant: --server, or the per-user one, which is started when `may_start`. The client lives as
   // long as the session. A per-user server of another version is ABORTED (what to do is in the message).
   absl::StatusOr<ProvisionerClient*> Connect(bool may_start = true);
+
+  // Where the per-user server is, which is the one that is meant without --server.
+  absl::StatusOr<StartOptions> PerUserServer();
 
   // The environment that is meant: --name, the `word`-th word, or the name of the nearest spec.
   absl::StatusOr<std::string> EnvironmentName(size_t word = 0);

@@ -3,6 +3,7 @@
 #include "client/cli/output.h"
 #include "client/cli/verbs.h"
 #include "client/lib/convert.h"
+#include "client/lib/server_finder.h"
 #include "mayfly/base/text.h"
 #include "mayfly/base/version.h"
 
@@ -31,15 +32,26 @@ ExitCode VerbServerStatus(Session& session) {
 }
 
 ExitCode VerbServerStop(Session& session) {
+  // One that is named with --server may run anywhere: its end cannot be seen.
+  const bool per_user = session.options().server.empty();
+  const auto where = session.PerUserServer();
+  if (per_user && !where.ok()) return session.Fail(where.status());
+  if (per_user) {
+    const auto server = FindSettledServer(*where);
+    if (!server.ok() && !absl::IsNotFound(server.status())) return session.Fail(server.status());
+  }
   const auto client = session.Connect(/*may_start=*/false);
   if (!client.ok() && absl::IsNotFound(client.status())) {
     session.console().Note("no server runs");
     return kExitOk;
   }
   if (!client.ok()) return session.Fail(client.status());
-  v1::StopServerRequest request;
-  request.set_force(session.options().force);
-  const absl::Status status = (*client)->StopServer(request);
+  const auto stop = [&] {
+    v1::StopServerRequest request;
+    request.set_force(session.options().force);
+    return (*client)->StopServer(request);
+  };
+  const absl::Status status = per_user ? EndServer(*where, stop) : stop();
   if (!status.ok()) {
     const ExitCode code = session.Fail(status);
     if (absl::IsFailedPrecondition(status)) {
@@ -49,7 +61,7 @@ ExitCode VerbServerStop(Session& session) {
     }
     return code;
   }
-  session.console().Note("the server stops");
+  session.console().Note(per_user ? "the server has stopped" : "the server stops");
   return kExitOk;
 }
 

@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -127,6 +128,8 @@ class ProvisionerClient::Impl {
         give_up = revived;
         return false;
       }
+      // However long its predecessor took to end.
+      until = std::max(until, absl::Now() + options_.first_contact);
       Connect();
     }
     {

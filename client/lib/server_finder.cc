@@ -2,9 +2,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,22 +12,22 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <initializer_list>
+#include <optional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/lib/files.h"
+#include "client/lib/spawn_server.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
 #include "mayfly/base/state_dir.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
-
-extern char** environ;
 
 namespace mayfly {
 namespace {
@@ -79,72 +79,87 @@ std::string LastWords(const std::string& log, off_t from) {
   return out;
 }
 
-struct Child {
-  pid_t pid = -1;
-  OwnedFd ready;  // One line when it serves; end of file when it is gone.
-};
-
-absl::StatusOr<Child> Spawn(const std::string& binary, const StartOptions& options, int log_fd) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-  Child child{.ready = OwnedFd(ends[0])};
-  const OwnedFd write_end(ends[1]);
-  constexpr int kReadyFd = 3;
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, log_fd, 1);
-  posix_spawn_file_actions_adddup2(&actions, log_fd, 2);
-  posix_spawn_file_actions_adddup2(&actions, write_end.get(), kReadyFd);  // Clears close-on-exec, also on 3 itself.
-  posix_spawn_file_actions_addchdir_np(&actions, "/");
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none, all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  std::vector<std::string> words = {binary, absl::StrCat("--state-dir=", options.state_dir),
-                                    absl::StrCat("--ready-fd=", kReadyFd),
-                                    absl::StrCat("--exit-when-idle=", mayfly::FormatDuration(options.exit_when_idle))};
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  const int error = posix_spawn(&child.pid, binary.c_str(), &actions, &attributes, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  if (error != 0) return ErrnoStatus(error, absl::StrCat("cannot start ", binary));
-  return child;
-}
-
-// Waits for `fd` or for the caller to give up. OK: `fd` is readable.
-absl::Status WaitFor(int fd, int cancel_fd, absl::Time deadline, absl::string_view what) {
+// Waits for one of `fds` (negative: none), for the caller to give up or for the deadline, which is what `late` says.
+absl::Status WaitFor(std::initializer_list<int> fds, int cancel_fd, absl::Time deadline, absl::string_view late) {
+  std::vector<pollfd> polls = {{cancel_fd, POLLIN, 0}};
+  for (const int fd : fds) polls.push_back({fd, POLLIN, 0});
   while (true) {
-    pollfd fds[2] = {{fd, POLLIN, 0}, {cancel_fd, POLLIN, 0}};
     const int64_t left = std::max<int64_t>(0, absl::ToInt64Milliseconds(deadline - absl::Now()));
-    const int ready = poll(fds, cancel_fd < 0 ? 1 : 2, static_cast<int>(std::min<int64_t>(left, INT_MAX)));
+    const int ready = poll(polls.data(), polls.size(), static_cast<int>(std::min<int64_t>(left, INT_MAX)));
     if (ready < 0 && errno != EINTR) return ErrnoStatus(errno, "poll");
-    if (ready > 0 && cancel_fd >= 0 && fds[1].revents != 0) return absl::CancelledError("interrupted");
-    if (ready > 0 && fds[0].revents != 0) return absl::OkStatus();
-    if (ready == 0) return absl::UnavailableError(absl::StrCat(what, " in time"));
+    if (ready == 0) return absl::UnavailableError(late);
+    if (ready > 0 && polls[0].revents != 0) return absl::CancelledError("interrupted");
+    if (ready > 0) return absl::OkStatus();
   }
 }
 
-// Another process is about to serve the same state folder: waits until its server.json leads to it.
-absl::StatusOr<LocalServer> WaitForOther(const StartOptions& options, absl::Time deadline) {
+struct Holder {
+  int64_t pid = 0;    // 0: its name is not written (yet).
+  OwnedFd ended{-1};  // A pidfd: readable when it has ended.
+};
+
+// Who holds the state folder, by its lock file. NOT_FOUND: whoever it names has ended.
+absl::StatusOr<Holder> FindHolder(const std::string& state_dir) {
+  const auto line = ReadFile(LockFilePath(state_dir), 4096);
+  const std::optional<LockHolder> named = line.ok() ? ParseLockLine(*line) : std::nullopt;
+  if (!named.has_value()) return Holder();
+  Holder holder;
+  holder.pid = named->pid;
+  // The descriptor first: from then on the number means one process.
+  holder.ended = OwnedFd(static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(named->pid), 0)));
+  // One that has ended stays in the table until its parent looks.
+  pollfd ended = {holder.ended.get(), POLLIN, 0};
+  if (ended.fd < 0 || poll(&ended, 1, 0) != 0 || ProcessStartTicks(named->pid) != named->start_ticks) {
+    return absl::NotFoundError(absl::StrCat("process ", named->pid, " has ended"));
+  }
+  return holder;
+}
+
+// A process holds the state folder and does not serve: it starts or ends. Waits until it serves, which leads to its
+// server, or is gone, which is nothing. `refused`: somebody holds it for certain, whatever the lock file says.
+absl::StatusOr<std::optional<LocalServer>> AwaitHolder(const StartOptions& options, absl::Time deadline, bool refused) {
   const OwnedFd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (inotify_add_watch(watch.get(), options.state_dir.c_str(), IN_MOVED_TO | IN_CLOSE_WRITE | IN_CREATE) < 0) {
     return ErrnoStatus(errno, absl::StrCat("cannot watch ", options.state_dir));
   }
   while (true) {
-    if (auto server = FindServer(options.state_dir); server.ok()) return server;
+    if (auto server = FindServer(options.state_dir); server.ok()) return *std::move(server);
+    const auto holder = FindHolder(options.state_dir);
+    if (!holder.ok() || (holder->pid == 0 && !refused)) return std::nullopt;
+    const std::string who = holder->pid == 0 ? "another process" : absl::StrCat("process ", holder->pid);
     MAYFLY_RETURN_IF_ERROR(
-        WaitFor(watch.get(), options.cancel_fd, deadline, "the other server on this state folder did not serve"));
+        WaitFor({watch.get(), holder->ended.get()}, options.cancel_fd, deadline,
+                absl::StrCat(who, " holds the state folder ", EscapeLine(options.state_dir),
+                             " and has neither served nor ended within ", mayfly::FormatDuration(options.timeout),
+                             ": see server.log in it; if that process hangs, end it "
+                             "(environments live on and are taken over)")));
     char buffer[4096];
     while (read(watch.get(), buffer, sizeof(buffer)) > 0) {
     }
   }
+}
+
+// One try. Nothing: another process holds the state folder.
+absl::StatusOr<std::optional<LocalServer>> TryToStart(const StartOptions& options, const std::string& binary,
+                                                      absl::Time deadline) {
+  const std::string log = options.state_dir + "/server.log";
+  const OwnedFd log_fd(open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (log_fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", log));
+  const off_t log_start = lseek(log_fd.get(), 0, SEEK_END);
+  MAYFLY_ASSIGN_OR_RETURN(const SpawnedServer child,
+                          SpawnServer(binary, options.state_dir, options.exit_when_idle, log_fd.get()));
+  MAYFLY_RETURN_IF_ERROR(WaitFor({child.ready.get()}, options.cancel_fd, deadline, "mayflyd did not serve in time"));
+  char line[256];
+  if (read(child.ready.get(), line, sizeof(line)) > 0) {
+    MAYFLY_ASSIGN_OR_RETURN(LocalServer server, FindServer(options.state_dir));
+    server.started = server.pid == child.pid;
+    return server;
+  }
+  int wait_status = 0;
+  waitpid(child.pid, &wait_status, 0);
+  if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kServerStateTaken) return std::nullopt;
+  return absl::UnavailableError(
+      absl::StrCat("mayflyd ended before it served (see ", log, "):", LastWords(log, log_start)));
 }
 
 }  // namespace
@@ -187,25 +202,31 @@ absl::StatusOr<LocalServer> FindOrStartServer(const StartOptions& options) {
         "server with --server");
   }
   MAYFLY_RETURN_IF_ERROR(MakePrivateDir(options.state_dir));
-  const std::string log = options.state_dir + "/server.log";
-  const OwnedFd log_fd(open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (log_fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", log));
-  const off_t log_start = lseek(log_fd.get(), 0, SEEK_END);
   const absl::Time deadline = absl::Now() + options.timeout;
-  MAYFLY_ASSIGN_OR_RETURN(const Child child, Spawn(binary, options, log_fd.get()));
-  MAYFLY_RETURN_IF_ERROR(WaitFor(child.ready.get(), options.cancel_fd, deadline, "mayflyd did not serve"));
-  char line[256];
-  if (read(child.ready.get(), line, sizeof(line)) > 0) {
-    MAYFLY_ASSIGN_OR_RETURN(LocalServer server, FindServer(options.state_dir));
-    server.started = server.pid == child.pid;
-    return server;
+  for (bool refused = false;; refused = true) {
+    MAYFLY_ASSIGN_OR_RETURN(std::optional<LocalServer> server, AwaitHolder(options, deadline, refused));
+    if (server.has_value()) return *std::move(server);
+    MAYFLY_ASSIGN_OR_RETURN(server, TryToStart(options, binary, deadline));
+    if (server.has_value()) return *std::move(server);
   }
-  int wait_status = 0;
-  waitpid(child.pid, &wait_status, 0);
-  const bool lost_the_race = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kServerStateTaken;
-  if (lost_the_race) return WaitForOther(options, deadline);
-  return absl::UnavailableError(
-      absl::StrCat("mayflyd ended before it served (see ", log, "):", LastWords(log, log_start)));
+}
+
+absl::StatusOr<LocalServer> FindSettledServer(const StartOptions& options) {
+  if (access(options.state_dir.c_str(), F_OK) != 0) return FindServer(options.state_dir);
+  MAYFLY_ASSIGN_OR_RETURN(std::optional<LocalServer> server,
+                          AwaitHolder(options, absl::Now() + options.timeout, /*refused=*/false));
+  return server.has_value() ? *std::move(server) : FindServer(options.state_dir);
+}
+
+absl::Status EndServer(const StartOptions& options, const std::function<absl::Status()>& stop) {
+  const auto holder = FindHolder(options.state_dir);
+  MAYFLY_RETURN_IF_ERROR(stop());
+  if (!holder.ok() || holder->pid == 0) return absl::OkStatus();
+  return WaitFor(
+      {holder->ended.get()}, options.cancel_fd, absl::Now() + options.timeout,
+      absl::StrCat("the server, process ", holder->pid, ", was told to stop but has not ended within ",
+                   mayfly::FormatDuration(options.timeout), ": it still holds ", EscapeLine(options.state_dir),
+                   "; see server.log there, or end the process (environments live on)"));
 }
 
 }  // namespace mayfly

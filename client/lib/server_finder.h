@@ -2,11 +2,13 @@
 //
 // A running mayflyd is described by <state>/server.json {"pid", "version", "socket"}, which it writes when it serves.
 // Its own lock on the folder decides which of two servers started at the same time stays; the other one exits, and its
-// starter uses the winner.
+// starter uses the winner. One that is on its way out holds the lock to its end, which whoever wants a server waits
+// for.
 #ifndef MAYFLY_CLIENT_LIB_SERVER_FINDER_H_
 #define MAYFLY_CLIENT_LIB_SERVER_FINDER_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -40,10 +42,17 @@ struct StartOptions {
   int cancel_fd = -1;  // Readable: give up with CANCELLED. Not read from, not owned.
 };
 
-// FindServer, or else starts one in its own session with its output in <state>/server.log, and waits until it serves.
-// Safe against another process doing the same. NOT_FOUND: no mayflyd to start. UNAVAILABLE: it did not come up; the
-// message ends with what it wrote last.
+// FindServer, or else starts one in its own session with its output in <state>/server.log, and waits until it serves;
+// before that, for the end of one that is ending. Safe against another process doing the same. NOT_FOUND: no mayflyd to
+// start. UNAVAILABLE: it did not come up, with what it wrote last, or the one before does not end.
 absl::StatusOr<LocalServer> FindOrStartServer(const StartOptions& options);
+
+// As FindServer; but of one that starts or ends just now it waits for what becomes of it. `binary` is not used.
+absl::StatusOr<LocalServer> FindSettledServer(const StartOptions& options);
+
+// Calls `stop`, which asks the server of the state folder to end, and waits until it has ended and let go of the
+// folder. The error of `stop`; UNAVAILABLE when it does not end within `timeout`.
+absl::Status EndServer(const StartOptions& options, const std::function<absl::Status()>& stop);
 
 }  // namespace mayfly
 

@@ -6,8 +6,13 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/ids.h"
 #include "mayfly/base/status.h"
 
@@ -59,6 +64,35 @@ std::string SocketPath(absl::string_view state_dir) {
 
 std::string ServerFilePath(absl::string_view state_dir) {
   return absl::StrCat(state_dir, "/server.json");
+}
+
+std::string LockFilePath(absl::string_view state_dir) {
+  return absl::StrCat(state_dir, "/lock");
+}
+
+std::string LockLine(const LockHolder& holder, absl::Time since) {
+  return absl::StrCat("mayflyd, pid ", holder.pid, " (start ", holder.start_ticks, "), since ",
+                      absl::FormatTime(absl::RFC3339_sec, since, absl::UTCTimeZone()), "\n");
+}
+
+std::optional<LockHolder> ParseLockLine(absl::string_view line) {
+  const std::vector<absl::string_view> words = absl::StrSplit(line, absl::ByAnyChar(" (),\n"), absl::SkipEmpty());
+  LockHolder holder;
+  if (words.size() < 5 || words[0] != "mayflyd" || words[1] != "pid" || words[3] != "start") return std::nullopt;
+  if (!absl::SimpleAtoi(words[2], &holder.pid) || !absl::SimpleAtoi(words[4], &holder.start_ticks)) return std::nullopt;
+  return holder.pid > 0 ? std::make_optional(holder) : std::nullopt;
+}
+
+std::optional<int64_t> ProcessStartTicks(int64_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
+  std::stringstream text;
+  text << file.rdbuf();
+  const std::string stat = text.str();
+  // The command may hold blanks and brackets; the last bracket ends it. Field 22 of all, 20 of those behind it.
+  const std::vector<std::string> fields = absl::StrSplit(stat.substr(stat.rfind(')') + 1), ' ', absl::SkipEmpty());
+  int64_t ticks = 0;
+  if (fields.size() < 20 || !absl::SimpleAtoi(fields[19], &ticks)) return std::nullopt;
+  return ticks;
 }
 
 absl::Status MakePrivateDir(const std::string& dir) {

@@ -5,12 +5,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <fstream>
-#include <sstream>
-#include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "mayfly/base/state_dir.h"
 #include "mayfly/base/status.h"
@@ -18,17 +15,6 @@
 
 namespace mayfly {
 namespace {
-
-// Field 22 of /proc/<pid>/stat: with it a pid means one process for ever.
-std::string OwnStartTicks() {
-  std::ifstream file("/proc/self/stat");
-  std::stringstream text;
-  text << file.rdbuf();
-  const std::string stat = text.str();
-  // The command may hold blanks and brackets; the last bracket ends it.
-  const std::vector<std::string> fields = absl::StrSplit(stat.substr(stat.rfind(')') + 1), ' ', absl::SkipEmpty());
-  return fields.size() > 19 ? fields[19] : "0";
-}
 
 absl::Status Held(const std::string& dir, int fd) {
   char buffer[256] = {};
@@ -44,7 +30,7 @@ absl::Status Held(const std::string& dir, int fd) {
 
 absl::StatusOr<std::unique_ptr<StateLock>> StateLock::Acquire(const std::string& state_dir) {
   MAYFLY_RETURN_IF_ERROR(MakePrivateDir(state_dir));
-  const std::string path = absl::StrCat(state_dir, "/lock");
+  const std::string path = LockFilePath(state_dir);
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return ErrnoStatus(errno, absl::StrCat("lock file '", EscapeLine(path), "' cannot be opened"));
   std::unique_ptr<StateLock> lock(new StateLock(fd));
@@ -52,8 +38,7 @@ absl::StatusOr<std::unique_ptr<StateLock>> StateLock::Acquire(const std::string&
     if (errno == EWOULDBLOCK) return Held(state_dir, fd);
     return ErrnoStatus(errno, absl::StrCat("lock file '", EscapeLine(path), "' cannot be locked"));
   }
-  const std::string holder = absl::StrCat("mayflyd, pid ", getpid(), " (start ", OwnStartTicks(), "), since ",
-                                          absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone()), "\n");
+  const std::string holder = LockLine({getpid(), ProcessStartTicks(getpid()).value_or(0)}, absl::Now());
   // The name is a courtesy: a full disk must not keep a server from starting and tearing down.
   if (ftruncate(fd, 0) == 0) (void)!pwrite(fd, holder.data(), holder.size(), 0);
   return lock;

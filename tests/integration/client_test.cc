@@ -1,4 +1,7 @@
 // The client library against a server that breaks off, refuses and lies down, and the start of a per-user server.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -6,7 +9,9 @@
 #include <set>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "client/lib/diagnostics.h"
+#include "client/lib/files.h"
 #include "client/lib/provisioner_client.h"
 #include "client/lib/server_finder.h"
 #include "gmock/gmock.h"
@@ -19,8 +24,10 @@
 namespace mayfly {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class ClientTest : public testing::Test {
  protected:
@@ -150,19 +157,27 @@ TEST_F(ClientTest, DiagnosticsComeWithTheStatus) {
   EXPECT_THAT(FormatPayload(environment.status()), HasSubstr("and 2 more"));
 }
 
-// Stands in for mayflyd: the lock, server.json, the line on --ready-fd, and a socket that accepts.
+// Stands in for mayflyd: the lock, server.json, the line on --ready-fd, and a socket that accepts. One that is told to
+// end stops accepting at once, and holds the lock until somebody writes to the pipe "let-go".
 constexpr char kServer[] = R"(#!/usr/bin/python3
 import fcntl, json, os, signal, socket, sys
 flags = dict(arg[2:].split("=", 1) for arg in sys.argv[1:])
 state = flags["state-dir"]
-lock = open(state + "/lock", "w")
+lock = open(state + "/lock", "a")
 try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except OSError:
     sys.exit(9)
+lock.truncate(0)
+print("mayflyd, pid %d (start %s), since now" % (os.getpid(), open("/proc/self/stat").read().split()[21]), file=lock, flush=True)
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(state + "/s%d" % os.getpid())
 listener.listen()
+def end(*_):
+    listener.close()
+    open(state + "/let-go").read()
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
 with open(state + "/new", "w") as file:
     json.dump({"pid": os.getpid(), "version": "1.2.3", "socket": state + "/s%d" % os.getpid()}, file)
 os.rename(state + "/new", state + "/server.json")
@@ -173,6 +188,11 @@ with open(state + "/seen", "w") as file:
 while True:
     listener.accept()[0].close()
 )";
+
+bool IsFree(const std::string& state_dir) {
+  const OwnedFd fd(open((state_dir + "/lock").c_str(), O_RDONLY | O_CLOEXEC));
+  return flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
+}
 
 class ServerFinderTest : public testing::Test {
  protected:
@@ -234,6 +254,93 @@ TEST_F(ServerFinderTest, AServerThatDiedIsReplaced) {
   ASSERT_OK(second);
   started_.insert(second->pid);
   EXPECT_NE(second->pid, first->pid);
+}
+
+// A server that was told to end, and is at it until LetGo.
+class EndingServerTest : public ServerFinderTest {
+ protected:
+  EndingServerTest() {
+    mkdir(options_.state_dir.c_str(), 0700);
+    mkfifo(pipe_.c_str(), 0600);
+    const auto server = FindOrStartServer(options_);
+    EXPECT_OK(server);
+    if (!server.ok()) return;
+    ending_ = *server;
+    started_.insert(ending_.pid);
+    kill(static_cast<pid_t>(ending_.pid), SIGTERM);
+    // Opened by the server when it accepts no more.
+    writer_ = open(pipe_.c_str(), O_WRONLY | O_CLOEXEC);
+    EXPECT_FALSE(FindServer(options_.state_dir).ok());
+  }
+  void LetGo() { close(writer_); }
+
+  StartOptions options_ = With(kServer);
+  const std::string pipe_ = options_.state_dir + "/let-go";
+  LocalServer ending_;
+  int writer_ = -1;
+};
+
+TEST_F(EndingServerTest, ItsEndIsWaitedForAndAnotherOneIsStarted) {
+  std::thread client([this] {
+    const auto next = FindOrStartServer(options_);
+    EXPECT_OK(next);
+    if (!next.ok()) return;
+    started_.insert(next->pid);
+    EXPECT_TRUE(next->started);
+    EXPECT_NE(next->pid, ending_.pid);
+  });
+  LetGo();
+  client.join();
+}
+
+TEST_F(EndingServerTest, SomebodyWhoWantsNoneSeesNoneOnceItHasEnded) {
+  absl::StatusOr<LocalServer> found = absl::UnknownError("not asked");
+  std::thread client([&] { found = FindSettledServer(options_); });
+  LetGo();
+  client.join();
+  EXPECT_TRUE(absl::IsNotFound(found.status())) << found.status();
+  EXPECT_TRUE(IsFree(options_.state_dir));
+}
+
+TEST_F(EndingServerTest, OneThatHangsIsNamedAndTheLimitIsKept) {
+  options_.timeout = absl::Milliseconds(50);
+  EXPECT_THAT(FindOrStartServer(options_),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       AllOf(HasSubstr(absl::StrCat("process ", ending_.pid)), HasSubstr(options_.state_dir))));
+  LetGo();
+}
+
+TEST_F(ServerFinderTest, StoppingReturnsWhenTheFolderIsFree) {
+  const StartOptions options = With(kServer);
+  mkdir(options.state_dir.c_str(), 0700);
+  mkfifo((options.state_dir + "/let-go").c_str(), 0600);
+  const auto server = FindOrStartServer(options);
+  ASSERT_OK(server);
+  started_.insert(server->pid);
+  std::thread helper;
+  ASSERT_OK(EndServer(options, [&] {
+    kill(static_cast<pid_t>(server->pid), SIGTERM);
+    helper = std::thread([&] { close(open((options.state_dir + "/let-go").c_str(), O_WRONLY | O_CLOEXEC)); });
+    return absl::OkStatus();
+  }));
+  helper.join();
+  EXPECT_TRUE(IsFree(options.state_dir));
+  EXPECT_THAT(EndServer(options, [] { return absl::FailedPreconditionError("busy"); }),
+              StatusIs(absl::StatusCode::kFailedPrecondition, "busy"));
+}
+
+TEST_F(ServerFinderTest, AServerGetsNothingOfTheCommandsThatIsNotForIt) {
+  setenv("MY_SECRET", "hunter2", 1);
+  setenv("XDG_RUNTIME_DIR", dir_.path().c_str(), 1);
+  const auto server = FindOrStartServer(With(kServer));
+  unsetenv("MY_SECRET");
+  unsetenv("XDG_RUNTIME_DIR");
+  ASSERT_OK(server);
+  started_.insert(server->pid);
+  const auto variables = ReadFile(absl::StrCat("/proc/", server->pid, "/environ"), 1 << 20);
+  ASSERT_OK(variables);
+  EXPECT_THAT(*variables, AllOf(Not(HasSubstr("MY_SECRET")), Not(HasSubstr("hunter2")), HasSubstr("PATH="),
+                                HasSubstr("XDG_RUNTIME_DIR=")));
 }
 
 TEST_F(ServerFinderTest, OneThatFailsSaysItsLastWords) {

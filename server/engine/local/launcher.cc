@@ -177,7 +177,10 @@ void Launcher::OnServerGone() {
 void Launcher::EndWhenDone() {
   if (!closing_ || !busy_groups_.empty()) return;
   for (const auto& shell : shells_) {
-    if (shell->state != Shell::State::kTaken && shell->state != Shell::State::kDead) return;
+    // Whoever makes networks has been killed, but may wait seconds for the kernel's lock of all links first; nothing
+    // beside that process is there yet.
+    const bool outlives = shell->state == Shell::State::kTaken || shell->state == Shell::State::kNetworks;
+    if (!outlives && shell->state != Shell::State::kDead) return;
   }
   RemoveInstallation(cgroups_);
   _exit(0);

@@ -1,0 +1,31 @@
+// Starting a mayflyd of one's own.
+#ifndef MAYFLY_CLIENT_LIB_SPAWN_SERVER_H_
+#define MAYFLY_CLIENT_LIB_SPAWN_SERVER_H_
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/lib/files.h"
+
+namespace mayfly {
+
+struct SpawnedServer {
+  pid_t pid = -1;
+  OwnedFd ready;  // One line when it serves; end of file when it is gone.
+};
+
+// Runs `binary` in a session of its own, in "/", with its output in `log_fd` and ServerVariables of this process.
+absl::StatusOr<SpawnedServer> SpawnServer(const std::string& binary, const std::string& state_dir,
+                                          absl::Duration exit_when_idle, int log_fd);
+
+// Those of `variables` ("NAME=value", as `environ`) that a server needs. It outlives the command that started it by
+// hours and is every later command's server, too: what was meant for that one command is no business of it.
+std::vector<std::string> ServerVariables(char* const* variables);
+
+}  // namespace mayfly
+
+#endif  // MAYFLY_CLIENT_LIB_SPAWN_SERVER_H_

@@ -18,7 +18,7 @@ absl::StatusOr<LoadedCatalogue> LoadOffline(Session& session) {
     if (error || path.empty()) path = found;
   }
   LoadedCatalogue loaded = LoadCatalogue(path);
-  Diagnostics more = WithSourceLines(LintPlan(loaded));
+  Diagnostics more = WithSourceLines(LintPlan(loaded), loaded.catalogue);
   loaded.diagnostics.insert(loaded.diagnostics.end(), more.begin(), more.end());
   return loaded;
 }

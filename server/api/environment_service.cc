@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/version.h"
+#include "mayfly/spec/environment_request.h"
 #include "server/api/convert.h"
 #include "server/api/grpc_status.h"
 #include "server/api/log_stream.h"
@@ -85,11 +86,14 @@ Provisioner::Done EnvironmentService::Answer(CallToken token, ServerUnaryReactor
 ServerUnaryReactor* EnvironmentService::CreateEnvironment(Context* context, const v1::CreateEnvironmentRequest* request,
                                                           v1::Environment* response) {
   MAYFLY_ADMIT(caller, "CreateEnvironment", Validate(*request));
+  EnvironmentRequest wanted = FromProto(*request, caller->name);
+  if (const absl::Status allowed = context_.sources.Confine(*caller, wanted); !allowed.ok())
+    return Reject(context, allowed);
   ServerUnaryReactor* const reactor = context->DefaultReactor();
   const CreateOptions options{.validate_only = request->validate_only(),
                               .allow_update = request->allow_update(),
                               .any_owner = caller->any_owner()};
-  context_.provisioner->Create(FromProto(*request, caller->name), options,
+  context_.provisioner->Create(std::move(wanted), options,
                                [token = calls_.Enter(), context, reactor, response](const CreateOutcome& outcome) {
                                  if (outcome.environment) *response = ToProto(*outcome.environment, Nodes::kWith);
                                  AttachDiagnostics(context, outcome.diagnostics);
@@ -182,8 +186,11 @@ grpc::ServerWriteReactor<v1::StreamLogsResponse>* EnvironmentService::StreamLogs
 ServerUnaryReactor* EnvironmentService::PlanEnvironment(Context* context, const v1::PlanEnvironmentRequest* request,
                                                         v1::PlanEnvironmentResponse* response) {
   MAYFLY_ADMIT(caller, "PlanEnvironment", Annotate(Validate(request->request()), "request"));
+  EnvironmentRequest wanted = FromProto(request->request(), caller->name);
+  if (const absl::Status allowed = context_.sources.Confine(*caller, wanted); !allowed.ok())
+    return Reject(context, allowed);
   ServerUnaryReactor* const reactor = context->DefaultReactor();
-  context_.provisioner->MakePlan(FromProto(request->request(), caller->name),
+  context_.provisioner->MakePlan(std::move(wanted),
                                  [token = calls_.Enter(), context, reactor, response](const PlanOutcome& outcome) {
                                    if (outcome.status.ok()) {
                                      *response = ToProto(outcome.plan, outcome.diagnostics);

@@ -15,6 +15,7 @@
 #include "server/api/access.h"
 #include "server/api/call_count.h"
 #include "server/api/folder_watch.h"
+#include "server/api/source_gate.h"
 #include "server/api/stream_pump.h"
 #include "server/api/watch_queue.h"
 #include "server/api/wire.h"
@@ -29,6 +30,7 @@ struct ServiceContext {
   LogSource* logs = nullptr;
   Execer* execer = nullptr;
   Connector* connector = nullptr;
+  SourceGate sources;      // What callers over the network may name as a source.
   Loop* worker = nullptr;  // For what reads files or asks the host; not the run loop.
   std::string state_dir;
   std::string installation;

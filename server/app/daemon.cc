@@ -20,6 +20,7 @@
 #include "mayfly/base/status.h"
 #include "mayfly/base/version.h"
 #include "server/api/server.h"
+#include "server/api/source_gate.h"
 #include "server/app/announce.h"
 #include "server/app/engine_host.h"
 #include "server/app/lifetime.h"
@@ -120,6 +121,7 @@ class Daemon {
   // Everything until it serves. `taken`: another server holds the state folder.
   absl::Status Start(bool& taken) {
     MAYFLY_ASSIGN_OR_RETURN(api::ServerOptions options, ServerOptionsFor(flags_, state_dir_, access_));
+    MAYFLY_ASSIGN_OR_RETURN(sources_, api::SourceGate::Open(flags_.sources));
     // Seen early, so that a server that cannot be leaves nothing to take back; what counts is the lock of the store.
     if (const auto lock = StateLock::Acquire(state_dir_); !lock.ok()) {
       taken = lock.status().code() == absl::StatusCode::kFailedPrecondition;
@@ -180,6 +182,7 @@ class Daemon {
     context.logs = engine_host_->logs();
     context.execer = engine_host_->execer();
     context.connector = engine_host_->connector();
+    context.sources = sources_;
     context.worker = worker_.get();
     context.state_dir = state_dir_;
     context.installation = store_->installation();
@@ -205,6 +208,7 @@ class Daemon {
   const Flags& flags_;
   const std::string state_dir_;
   api::AccessPolicy::Options access_;
+  api::SourceGate sources_;
   EngineEventQueue engine_events_;
   std::unique_ptr<EngineHost> engine_host_;
   std::unique_ptr<Lifetime> lifetime_;

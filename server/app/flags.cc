@@ -73,6 +73,11 @@ const std::vector<FlagInfo>& Table() {
            &Flags::token_file),
       Text("admins", "NAME,NAME", "who may, beside its owner, change every environment and reach into it",
            &Flags::admins),
+      {"sources", "DIR", "folder below which callers of --listen may name sources; may be repeated; without it, none",
+       [](Flags& flags, const std::string& text) {
+         flags.sources.push_back(text);
+         return absl::OkStatus();
+       }},
       Switch("reflection", "gRPC server reflection (on)", &Flags::reflection),
       {"exit-when-idle", "DURATION", "end after this long without environments and connections",
        [](Flags& flags, const std::string& text) {

@@ -23,6 +23,7 @@ struct Flags {
   std::string tls_client_ca;
   std::string token_file;
   std::string admins;  // Names, with commas.
+  std::vector<std::string> sources;
   bool reflection = true;
   absl::Duration exit_when_idle = absl::InfiniteDuration();
   bool egress_to_host = false;

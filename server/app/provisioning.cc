@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "server/base/folder.h"
 #include "server/obs/log.h"
 #include "server/plan/file_fingerprint.h"
 #include "server/plan/planner.h"
@@ -20,10 +22,17 @@ PlanOutcome PlanFor(const Catalogue& catalogue, const EnvironmentRequest& reques
                     const std::vector<Store::StartTime>& measured, FileFingerprints& fingerprints) {
   std::map<std::string, absl::Duration> start_times;
   for (const Store::StartTime& time : measured) start_times[time.node] = time.start_time;
-  PlanResult result = MakePlan(catalogue, request, capabilities, start_times,
-                               [&](const std::string& path) { return fingerprints.Of(path); });
+  // Of the server's own user, what a link leads to counts, too: a program in a store of packages, say.
+  const std::string limit = request.source_below.empty() ? "" : catalogue.root;
+  const Folder folder = Folder::Open(limit.empty() ? "/" : limit);
+  const auto fingerprint = [&](const std::string& path) -> std::string {
+    absl::string_view relative = path;
+    if (!folder.valid() || !absl::ConsumePrefix(&relative, limit + "/")) return "";
+    return fingerprints.Of(folder, relative);
+  };
+  PlanResult result = MakePlan(catalogue, request, capabilities, start_times, fingerprint);
   PlanOutcome outcome;
-  outcome.diagnostics = WithSourceLines(std::move(result.diagnostics));
+  outcome.diagnostics = WithSourceLines(std::move(result.diagnostics), catalogue);
   if (HasErrors(outcome.diagnostics)) {
     outcome.status = absl::InvalidArgumentError("the request cannot be planned");
   } else {
@@ -58,7 +67,7 @@ std::unique_ptr<Provisioner> MakeProvisioner(const ProvisioningParts& parts) {
   dependencies.store = parts.store;
   dependencies.collector = parts.collector;
   dependencies.logs = parts.logs;
-  dependencies.load = [](const std::string& source) { return LoadCatalogue(source); };
+  dependencies.load = [](const std::string& source, const std::string& below) { return LoadCatalogue(source, below); };
   dependencies.plan = [fingerprints = std::make_shared<FileFingerprints>()](
                           const Catalogue& catalogue, const EnvironmentRequest& request,
                           const Capabilities& capabilities, const std::vector<Store::StartTime>& measured) {

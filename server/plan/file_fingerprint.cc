@@ -33,8 +33,8 @@ const std::set<std::string>& NotSources() {
 
 }  // namespace
 
-std::string FileFingerprints::Of(const std::string& path) {
-  const UniqueFd fd(open(path.c_str(), kLook));
+std::string FileFingerprints::Of(const Folder& folder, absl::string_view relative) {
+  const UniqueFd fd = folder.OpenBelow(relative, kLook);
   struct stat info{};
   if (!fd.valid() || fstat(fd.get(), &info) != 0) return "";
   int left = kMostInFolder;

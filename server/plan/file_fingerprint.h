@@ -8,8 +8,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "mayfly/base/mutex.h"
+#include "server/base/folder.h"
 
 namespace mayfly {
 
@@ -18,11 +20,12 @@ namespace mayfly {
 // plan of 1,000 services costs 1,000 stats. Thread-safe.
 class FileFingerprints {
  public:
-  // Of the ordinary file at `path`, or of all that lies in the folder there; empty for anything else and for what
-  // cannot be read. A file of more than 1 GiB is not read: its size and time of modification stand for it. In folders,
-  // names that begin with a dot and what tools keep beside sources (node_modules, __pycache__, venv) do not count,
-  // links are not followed, and only the first 2,000 files, 8 folders deep, are looked at.
-  std::string Of(const std::string& path);
+  // Of the ordinary file at `relative` below `folder`, or of all that lies in the folder there; empty for anything
+  // else, for what cannot be read and for what leads out of `folder`. A file of more than 1 GiB is not read: its size
+  // and time of modification stand for it. In folders, names that begin with a dot and what tools keep beside sources
+  // (node_modules, __pycache__, venv) do not count, links are not followed, and only the first 2,000 files, 8 folders
+  // deep, are looked at.
+  std::string Of(const Folder& folder, absl::string_view relative);
 
   int reads() const;  // Files that were read so far, for tests.
 

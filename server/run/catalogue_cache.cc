@@ -74,19 +74,20 @@ Stamp StampOf(const std::string& source, const Catalogue& catalogue) {
 
 }  // namespace
 
-CatalogueRef CatalogueCache::Load(const std::string& source) {
-  const auto known = entries_.find(source);
+CatalogueRef CatalogueCache::Load(const std::string& source, const std::string& below) {
+  const std::pair key(source, below);
+  const auto known = entries_.find(key);
   if (known != entries_.end() && StampOf(source, known->second.catalogue->catalogue).text == known->second.stamp) {
     return known->second.catalogue;
   }
-  entries_.erase(source);
+  entries_.erase(key);
   const int64_t now_ns = absl::ToUnixNanos(now_());
-  auto loaded = std::make_shared<const LoadedCatalogue>(load_(source));
+  auto loaded = std::make_shared<const LoadedCatalogue>(load_(source, below));
   if (!loaded->ok() || loaded->catalogue.services.empty()) return loaded;
   Stamp stamp = StampOf(source, loaded->catalogue);
   if (stamp.newest_ns > now_ns - kRacyNs) return loaded;
   if (entries_.size() >= kEntries) entries_.clear();
-  entries_[source] = {loaded, std::move(stamp.text)};
+  entries_[key] = {loaded, std::move(stamp.text)};
   return loaded;
 }
 

@@ -23,11 +23,12 @@ using CatalogueRef = std::shared_ptr<const LoadedCatalogue>;
 class CatalogueCache {
  public:
   // `now` tells the time by the clock that the file system stamps files with.
-  explicit CatalogueCache(std::function<LoadedCatalogue(const std::string&)> load,
-                          std::function<absl::Time()> now = absl::Now)
+  using Loader = std::function<LoadedCatalogue(const std::string& source, const std::string& below)>;
+  explicit CatalogueCache(Loader load, std::function<absl::Time()> now = absl::Now)
       : load_(std::move(load)), now_(std::move(now)) {}
 
-  CatalogueRef Load(const std::string& source);
+  // What was read for one `below` is not given out for another: the same source may lead elsewhere.
+  CatalogueRef Load(const std::string& source, const std::string& below);
   size_t size() const { return entries_.size(); }  // Bounded.
 
  private:
@@ -35,9 +36,9 @@ class CatalogueCache {
     CatalogueRef catalogue;
     std::string stamp;  // Of everything watched.
   };
-  const std::function<LoadedCatalogue(const std::string&)> load_;
+  const Loader load_;
   const std::function<absl::Time()> now_;
-  std::map<std::string, Entry> entries_;
+  std::map<std::pair<std::string, std::string>, Entry> entries_;  // By source and `below`.
 };
 
 }  // namespace mayfly

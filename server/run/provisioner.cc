@@ -164,11 +164,14 @@ absl::Status ProvisionerImpl::EngineUsable() const {
 void ProvisionerImpl::LoadAndPlan(EnvironmentRequest request, CatalogueRef known, std::function<void(Planned)> then) {
   auto shared = std::make_shared<EnvironmentRequest>(std::move(request));
   dependencies_.worker([this, shared, known, then = std::move(then)] {
-    CatalogueRef catalogue = known != nullptr ? known : cache_.Load(shared->source);
+    CatalogueRef catalogue = known != nullptr ? known : cache_.Load(shared->source, shared->source_below);
     loop_->Post([this, shared, catalogue, then] {
       if (!catalogue->ok()) {
-        Planned planned{catalogue,
-                        {absl::InvalidArgumentError("the specification has errors"), Plan(), catalogue->diagnostics}};
+        Planned planned{catalogue, {catalogue->access, Plan(), {}}};
+        if (catalogue->access.ok()) {
+          planned.outcome.status = absl::InvalidArgumentError("the specification has errors");
+          planned.outcome.diagnostics = catalogue->diagnostics;
+        }
         then(std::move(planned));
         return;
       }

@@ -3,7 +3,8 @@
 //
 // Verbs may be called from any thread and return at once; `done` is called on the run loop. Errors by status code:
 // INVALID_ARGUMENT (with diagnostics when a spec is at fault), NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION (the
-// engine cannot run here, or the state does not allow it), ABORTED (etag), PERMISSION_DENIED (another's environment),
+// engine cannot run here, or the state does not allow it), ABORTED (etag), PERMISSION_DENIED (another's environment, a
+// source outside of the folder that it must be below),
 // RESOURCE_EXHAUSTED (disk of the state folder), UNAVAILABLE (shutting down).
 #ifndef MAYFLY_SERVER_RUN_PROVISIONER_H_
 #define MAYFLY_SERVER_RUN_PROVISIONER_H_
@@ -158,8 +159,8 @@ struct ProvisionerDependencies {
   Store* store = nullptr;
   FileCollector* collector = nullptr;  // Optional.
   LogSource* logs = nullptr;           // Optional: last lines of failed nodes become evidence.
-  // Reads a folder or an envspec.yml (server/spec). Worker.
-  std::function<LoadedCatalogue(const std::string& source)> load;
+  // Reads a folder or an envspec.yml, and nothing outside of `below` when that is not empty (server/spec). Worker.
+  std::function<LoadedCatalogue(const std::string& source, const std::string& below)> load;
   // Plans (server/plan). Worker.
   std::function<PlanOutcome(const Catalogue&, const EnvironmentRequest&, const Capabilities&,
                             const std::vector<Store::StartTime>&)>

@@ -83,7 +83,7 @@ absl::Status ProvisionerImpl::Resume(const EnvironmentRecord& record, const Foun
   CatalogueRef catalogue;
   const bool ending = record.delete_requested || record.state == EnvironmentState::kDeleting;
   if (!ending) {
-    catalogue = cache_.Load(record.request.source);
+    catalogue = cache_.Load(record.request.source, record.request.source_below);
     absl::StatusOr<std::vector<Store::StartTime>> times = dependencies_.store->StartTimes(past.catalogue);
     if (catalogue->ok()) {
       PlanOutcome outcome = dependencies_.plan(catalogue->catalogue, record.request, capabilities_,

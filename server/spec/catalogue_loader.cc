@@ -34,7 +34,7 @@ struct TypeChain {
 
 class Loader {
  public:
-  explicit Loader(absl::string_view path) : files_(path, sink_) {}
+  Loader(absl::string_view path, absl::string_view below) : files_(path, below, sink_) {}
 
   LoadedCatalogue Load() {
     catalogue_.root = files_.root();
@@ -50,7 +50,8 @@ class Loader {
       CheckCatalogue(catalogue_, context_, sink_);
     }
     catalogue_.digest = files_.Digest();
-    return {std::move(catalogue_), sink_.Take()};
+    catalogue_.texts = files_.Texts();
+    return {std::move(catalogue_), sink_.Take(), files_.access()};
   }
 
  private:
@@ -365,8 +366,8 @@ class Loader {
 
 }  // namespace
 
-LoadedCatalogue LoadCatalogue(absl::string_view path) {
-  return Loader(path).Load();
+LoadedCatalogue LoadCatalogue(absl::string_view path, absl::string_view below) {
+  return Loader(path, below).Load();
 }
 
 }  // namespace mayfly

@@ -18,11 +18,14 @@ constexpr size_t kMaxEdges = 10000;  // Needs and references together.
 // itself, every other name is an envspec. Positions show file names behind `path` as given. Reads files below the root
 // folder only; writes nothing. Never fails otherwise than by diagnostics. Thread-safe.
 // Cycles of needs are found when planning: server/plan/lint.h checks both.
-LoadedCatalogue LoadCatalogue(absl::string_view path);
+//
+// With `below`, an absolute folder without symbolic links, `path` is in it by its words, and the root folder must be,
+// too, after symbolic links; else `access` is PERMISSION_DENIED, and nothing outside was looked at.
+LoadedCatalogue LoadCatalogue(absl::string_view path, absl::string_view below = "");
 
-// The same diagnostics with the source line where it is missing and the file can be read: what planning finds wrong
-// knows only the place.
-Diagnostics WithSourceLines(Diagnostics diagnostics);
+// The same diagnostics with the source line where it is missing, as it was when `catalogue` was read: what planning
+// finds wrong knows only the place.
+Diagnostics WithSourceLines(Diagnostics diagnostics, const Catalogue& catalogue);
 
 // The absolute path of the nearest envspec.yml in `start_dir` or above, or else of the nearest service.yml; looks no
 // further up than the folder that holds .git. NOT_FOUND when there is none, with a sentence for the user.

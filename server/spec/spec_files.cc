@@ -16,8 +16,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "mayfly/base/ids.h"
 #include "mayfly/base/status.h"
+#include "mayfly/base/text.h"
 #include "server/spec/catalogue_loader.h"
 #include "server/spec/yaml_reader.h"
 
@@ -29,7 +31,7 @@ std::string RealPath(const std::string& path) {
   return realpath(path.c_str(), buffer) == nullptr ? "" : buffer;
 }
 
-bool IsFolder(const std::string& path) {
+bool IsFolderAt(const std::string& path) {
   struct stat info;
   return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
@@ -39,19 +41,18 @@ bool IsThere(const std::string& path) {
   return stat(path.c_str(), &info) == 0;
 }
 
-bool IsBelow(const std::string& real, const std::string& root) {
-  return real == root || root == "/" || (absl::StartsWith(real, root) && real[root.size()] == '/');
-}
-
 std::string Parent(const std::string& path) {
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-std::vector<std::string> Entries(const std::string& folder) {
+std::string BaseName(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+std::vector<std::string> NamesIn(DIR* dir) {
   std::vector<std::string> names;
-  DIR* dir = opendir(folder.c_str());
   if (dir == nullptr) return names;
   while (const dirent* entry = readdir(dir)) {
     if (entry->d_name[0] != '.') names.push_back(entry->d_name);
@@ -62,38 +63,20 @@ std::vector<std::string> Entries(const std::string& folder) {
 }
 
 // At most `limit` bytes and one more, so that the caller sees that there were more.
-absl::StatusOr<std::string> ReadAll(const std::string& path, size_t limit) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0) return ErrnoStatus(errno, "cannot be read");
+absl::StatusOr<std::string> ReadAll(int fd, size_t limit) {
   struct stat info;
-  absl::Status status;
-  std::string text;
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    status = absl::InvalidArgumentError("is not an ordinary file");
-  } else {
-    text.resize(std::min<size_t>(info.st_size, limit) + 1);
-    size_t have = 0;
-    while (have < text.size()) {
-      const ssize_t n = read(fd, text.data() + have, text.size() - have);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) status = ErrnoStatus(errno, "cannot be read");
-      if (n <= 0) break;
-      have += n;
-    }
-    text.resize(have);
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return absl::InvalidArgumentError("is not an ordinary file");
+  std::string text(std::min<size_t>(info.st_size, limit) + 1, '\0');
+  size_t have = 0;
+  while (have < text.size()) {
+    const ssize_t n = read(fd, text.data() + have, text.size() - have);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, "cannot be read");
+    if (n == 0) break;
+    have += n;
   }
-  close(fd);
-  if (!status.ok()) return status;
+  text.resize(have);
   return text;
-}
-
-// What an empty-handed user probably has: the file under a name that is not read.
-std::string HintForEmpty(const std::string& folder) {
-  for (const std::string& name : Entries(folder)) {
-    if (name == "envspec.yaml") return "rename envspec.yaml to envspec.yml";
-    if (name == "service.yaml") return "rename service.yaml to service.yml";
-  }
-  return "`mayfly init` in a service's folder writes a first service.yml";
 }
 
 }  // namespace
@@ -103,31 +86,66 @@ std::string JoinPath(absl::string_view folder, absl::string_view name) {
   return absl::StrCat(folder, absl::EndsWith(folder, "/") ? "" : "/", name);
 }
 
-SpecFiles::SpecFiles(absl::string_view path, Sink& sink) {
+SpecFiles::SpecFiles(absl::string_view path, absl::string_view below, Sink& sink) : below_(below) {
   std::string given = path.empty() ? "." : std::string(path);
   while (given.size() > 1 && given.back() == '/') given.pop_back();
-  const std::string real = RealPath(given);
-  if (real.empty()) {
-    sink.Error({given}, absl::StrCat("no such file or folder (", std::strerror(errno), ")"),
-               "-f takes a folder or an envspec.yml");
-    return;
+  if (below_.empty()) {
+    OpenRoot(given, sink);
+  } else {
+    OpenRootBelow(given, sink);
   }
-  if (!IsFolder(real)) {
-    shown_root_ = Parent(given);
-    root_ = RealPath(shown_root_);
-    main_ = given.substr(given.rfind('/') == std::string::npos ? 0 : given.rfind('/') + 1);
-    main_is_service_ = main_ == "service.yml";
-    return;
-  }
-  root_ = real;
+  if (root_.valid() && main_.empty()) ChooseMain(given, sink);
+  main_is_service_ = main_ == "service.yml";
+}
+
+void SpecFiles::OpenRoot(const std::string& given, Sink& sink) {
   shown_root_ = given;
+  std::string real = RealPath(given);
+  if (!real.empty() && !IsFolderAt(real)) {
+    shown_root_ = Parent(given);
+    main_ = BaseName(given);
+    real = RealPath(shown_root_);
+  }
+  if (!real.empty()) root_ = Folder::Open(real);
+  if (!root_.valid()) Missing(given, sink);
+}
+
+void SpecFiles::OpenRootBelow(const std::string& given, Sink& sink) {
+  shown_root_ = given;
+  absl::string_view relative = given;
+  const bool inside = absl::ConsumePrefix(&relative, below_) && (relative.empty() || relative[0] == '/');
+  if (!inside && below_ != "/") {
+    errno = EXDEV;
+  } else if (const Folder top = Folder::Open(below_); top.valid()) {
+    const std::string path(relative);
+    root_ = top.Enter(path);
+    if (!root_.valid() && errno == ENOTDIR) {
+      root_ = top.Enter(Parent(path));
+      shown_root_ = Parent(given);
+      main_ = BaseName(given);
+    }
+  }
+  if (root_.valid()) return;
+  if (errno == EXDEV) {
+    access_ = absl::PermissionDeniedError(absl::StrCat("source: ", EscapeLine(given), " leads out of ", below_,
+                                                       " by a symbolic link; name a folder whose files are below ",
+                                                       below_, " themselves"));
+  }
+  Missing(given, sink);
+}
+
+void SpecFiles::Missing(const std::string& given, Sink& sink) {
+  main_.clear();
+  sink.Error({given}, absl::StrCat("no such file or folder (", std::strerror(errno), ")"),
+             "-f takes a folder or an envspec.yml");
+}
+
+void SpecFiles::ChooseMain(const std::string& given, Sink& sink) {
   for (const char* name : {"envspec.yml", "service.yml"}) {
-    if (!main_.empty() || !Exists(name)) continue;
-    main_ = name;
-    main_is_service_ = absl::string_view(name) == "service.yml";
+    if (main_.empty() && Exists(name)) main_ = name;
   }
   if (main_.empty())
-    sink.Error({given}, "there is no envspec.yml and no service.yml in this folder", HintForEmpty(real));
+    sink.Error({given}, "there is no envspec.yml and no service.yml in this folder", HintForFolder(""));
 }
 
 SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& wanted, Sink& sink) {
@@ -139,14 +157,15 @@ SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& want
                std::move(hint));
     return nullptr;
   };
-  const std::string real = RealPath(JoinPath(root_, relative));
-  if (real.empty()) {
+  // Not blocking: a pipe without a writer would be waited for.
+  const UniqueFd fd = root_.OpenBelow(relative, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  if (!fd.valid() && errno == EXDEV)
+    return refuse("is a symbolic link that leads out of the root folder", "put a copy below the root");
+  if (!fd.valid()) {
     return refuse(absl::StrCat("cannot be read (", std::strerror(errno), ")"),
                   itself ? "" : "it is relative to the service's folder");
   }
-  if (!IsBelow(real, root_))
-    return refuse("is a symbolic link that leads out of the root folder", "put a copy below the root");
-  absl::StatusOr<std::string> text = ReadAll(real, kMaxSpecBytes);
+  absl::StatusOr<std::string> text = ReadAll(fd.get(), kMaxSpecBytes);
   if (!text.ok()) return refuse(text.status().message());
   auto file = std::make_shared<SourceFile>(SourceFile{shown, *std::move(text)});
   sink.AddFile(file);
@@ -154,8 +173,23 @@ SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& want
   return file;
 }
 
+// What leads out of the root is refused when it is read. Whether something is there decides, as far as the server's own
+// user is concerned, whether a pattern means it; others must not learn that, and get the refusal.
 bool SpecFiles::Exists(const std::string& relative) const {
-  return IsThere(JoinPath(root_, relative));
+  if (root_.OpenBelow(relative, O_PATH).valid()) return true;
+  return errno == EXDEV && (!below_.empty() || IsThere(JoinPath(root(), relative)));
+}
+
+bool SpecFiles::IsFolder(const std::string& relative) const {
+  if (root_.OpenBelow(relative, O_PATH | O_DIRECTORY).valid()) return true;
+  return errno == EXDEV && (!below_.empty() || IsFolderAt(JoinPath(root(), relative)));
+}
+
+std::vector<std::string> SpecFiles::Entries(const std::string& relative) const {
+  UniqueFd fd = root_.OpenBelow(relative, O_RDONLY | O_DIRECTORY);
+  if (fd.valid()) return NamesIn(fdopendir(fd.release()));
+  if (errno != EXDEV || !below_.empty()) return {};
+  return NamesIn(opendir(JoinPath(root(), relative).c_str()));
 }
 
 std::vector<std::string> SpecFiles::Folders(const std::string& pattern) const {
@@ -166,13 +200,12 @@ std::vector<std::string> SpecFiles::Folders(const std::string& pattern) const {
     std::vector<std::string> next;
     for (const std::string& folder : found) {
       if (part.find_first_of("*?[") == std::string::npos) {
-        if (IsFolder(JoinPath(root_, JoinPath(folder, part)))) next.push_back(JoinPath(folder, part));
+        if (IsFolder(JoinPath(folder, part))) next.push_back(JoinPath(folder, part));
         continue;
       }
-      for (const std::string& name : Entries(JoinPath(root_, folder))) {
+      for (const std::string& name : Entries(folder)) {
         const std::string inner = JoinPath(folder, name);
-        if (fnmatch(part.c_str(), name.c_str(), FNM_PERIOD) == 0 && IsFolder(JoinPath(root_, inner)))
-          next.push_back(inner);
+        if (fnmatch(part.c_str(), name.c_str(), FNM_PERIOD) == 0 && IsFolder(inner)) next.push_back(inner);
       }
     }
     found = std::move(next);
@@ -180,8 +213,13 @@ std::vector<std::string> SpecFiles::Folders(const std::string& pattern) const {
   return found;
 }
 
+// What an empty-handed user probably has: the file under a name that is not read.
 std::string SpecFiles::HintForFolder(const std::string& folder) const {
-  return HintForEmpty(JoinPath(root_, folder));
+  for (const std::string& name : Entries(folder)) {
+    if (name == "envspec.yaml") return "rename envspec.yaml to envspec.yml";
+    if (name == "service.yaml") return "rename service.yaml to service.yml";
+  }
+  return "`mayfly init` in a service's folder writes a first service.yml";
 }
 
 std::string SpecFiles::Shown(const std::string& relative) const {
@@ -195,13 +233,17 @@ std::string SpecFiles::Digest() const {
   return Sha256Hex(all);
 }
 
-Diagnostics WithSourceLines(Diagnostics diagnostics) {
-  std::map<std::string, SourceFile> files;
+std::map<std::string, std::shared_ptr<const std::string>> SpecFiles::Texts() const {
+  std::map<std::string, std::shared_ptr<const std::string>> texts;
+  for (const auto& [path, file] : read_) texts[file->name] = {file, &file->text};
+  return texts;
+}
+
+Diagnostics WithSourceLines(Diagnostics diagnostics, const Catalogue& catalogue) {
   for (Diagnostic& d : diagnostics) {
-    if (d.pos.line < 1 || d.pos.file.empty() || !d.source_line.empty()) continue;
-    const auto [file, fresh] = files.try_emplace(d.pos.file);
-    if (fresh) file->second.text = ReadAll(d.pos.file, kMaxSpecBytes).value_or("");
-    d.source_line = file->second.Line(d.pos.line);
+    if (d.pos.line < 1 || !d.source_line.empty()) continue;
+    const auto text = catalogue.texts.find(d.pos.file);
+    if (text != catalogue.texts.end()) d.source_line = LineOf(*text->second, d.pos.line);
   }
   return diagnostics;
 }

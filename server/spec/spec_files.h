@@ -3,10 +3,13 @@
 #define MAYFLY_SERVER_SPEC_SPEC_FILES_H_
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "server/base/folder.h"
 #include "server/spec/sink.h"
 
 namespace mayfly {
@@ -14,15 +17,17 @@ namespace mayfly {
 class SpecFiles {
  public:
   // `path` is a folder or a spec file. Problems (missing, empty, unreadable) go to the sink; then main() is empty.
-  SpecFiles(absl::string_view path, Sink& sink);
+  // `below` as for LoadCatalogue.
+  SpecFiles(absl::string_view path, absl::string_view below, Sink& sink);
 
-  const std::string& root() const { return root_; }  // Absolute, symbolic links resolved.
-  const std::string& main() const { return main_; }  // The file to begin with, relative to root.
+  const absl::Status& access() const { return access_; }    // As LoadedCatalogue's.
+  const std::string& root() const { return root_.path(); }  // Absolute, symbolic links resolved.
+  const std::string& main() const { return main_; }         // The file to begin with, relative to root.
   bool main_is_service() const { return main_is_service_; }
 
   // The text of a file below the root, by its path relative to it; nullptr when there is none or it cannot be read,
   // which is an error at `wanted` ("" and 0 for the file itself). Symbolic links that lead out of the root, files that
-  // are not ordinary and files over the limit are refused.
+  // are not ordinary and files over the limit are refused. What was checked is what is read: the root is held open.
   SourceFileRef Read(const std::string& relative, const SourcePos& wanted, Sink& sink);
 
   bool Exists(const std::string& relative) const;
@@ -39,8 +44,20 @@ class SpecFiles {
   // SHA-256 over the paths and texts of all files read so far.
   std::string Digest() const;
 
+  // Of all files read so far, by the name that is shown.
+  std::map<std::string, std::shared_ptr<const std::string>> Texts() const;
+
  private:
-  std::string root_;
+  void OpenRoot(const std::string& given, Sink& sink);
+  void OpenRootBelow(const std::string& given, Sink& sink);
+  void Missing(const std::string& given, Sink& sink);  // With errno.
+  void ChooseMain(const std::string& given, Sink& sink);
+  bool IsFolder(const std::string& relative) const;
+  std::vector<std::string> Entries(const std::string& relative) const;
+
+  const std::string below_;
+  absl::Status access_;
+  Folder root_;
   std::string shown_root_;
   std::string main_;
   bool main_is_service_ = false;

@@ -23,13 +23,17 @@ size_t LineStart(absl::string_view text, int number) {
 }  // namespace
 
 std::string SourceFile::Line(int number) const {
+  return LineOf(text, number);
+}
+
+std::string LineOf(absl::string_view text, int number) {
   if (number < 1) return "";
   const size_t begin = LineStart(text, number);
   if (begin == absl::string_view::npos) return "";
   size_t end = text.find('\n', begin);
-  if (end == std::string::npos) end = text.size();
+  if (end == absl::string_view::npos) end = text.size();
   if (end > begin && text[end - 1] == '\r') --end;
-  return text.substr(begin, end - begin);
+  return std::string(text.substr(begin, end - begin));
 }
 
 const YamlEntry* YamlValue::FindEntry(absl::string_view key) const {

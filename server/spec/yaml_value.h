@@ -21,6 +21,9 @@ struct SourceFile {
 };
 using SourceFileRef = std::shared_ptr<const SourceFile>;
 
+// The same of any text.
+std::string LineOf(absl::string_view text, int number);
+
 struct YamlValue;
 using YamlRef = std::shared_ptr<const YamlValue>;
 

@@ -229,6 +229,7 @@ std::string EncodeRequest(const EnvironmentRequest& request) {
   Put(json, "request_id", request.request_id);
   Put(json, "name", request.name);
   Put(json, "source", request.source);
+  Put(json, "source_below", request.source_below);
   Put(json, "services", request.services);
   Put(json, "tests", request.tests);
   Put(json, "all_tests", request.all_tests);
@@ -250,6 +251,7 @@ absl::StatusOr<EnvironmentRequest> DecodeRequest(absl::string_view text) {
   request.request_id = reader.Text("request_id");
   request.name = reader.Text("name");
   request.source = reader.Text("source");
+  request.source_below = reader.Text("source_below");
   request.services = reader.Texts("services");
   request.tests = reader.Texts("tests");
   request.all_tests = reader.Bool("all_tests");

@@ -39,6 +39,7 @@ int Main(int argc, char** argv) {
   const SpecFolder folder(Spec());
   std::vector<double> load;
   std::vector<double> plan;
+  const Folder top = Folder::Open("/");
   FileFingerprints fingerprints;  // As in the server, which keeps them.
   for (int i = 0; i < 30; ++i) {
     LoadedCatalogue loaded;
@@ -46,7 +47,7 @@ int Main(int argc, char** argv) {
     PlanResult result;
     plan.push_back(Milliseconds([&] {
       result = MakePlan(loaded.catalogue, {}, {"local", true}, {},
-                        [&](const std::string& path) { return fingerprints.Of(path); });
+                        [&](const std::string& path) { return fingerprints.Of(top, path.substr(1)); });
     }));
     if (!loaded.ok() || result.plan.nodes.size() != kServices) return 1;
   }

@@ -111,8 +111,8 @@ class Server {
     dependencies.engine = &engine_;
     dependencies.engine_events = &events_;
     dependencies.store = store_.get();
-    dependencies.load = [](const std::string& source) {
-      LoadedCatalogue loaded = LoadCatalogue(source);
+    dependencies.load = [](const std::string& source, const std::string& below) {
+      LoadedCatalogue loaded = LoadCatalogue(source, below);
       if (HasErrors(loaded.diagnostics)) fprintf(stderr, "%s", FormatDiagnostics(loaded.diagnostics).c_str());
       return loaded;
     };

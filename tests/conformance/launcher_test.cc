@@ -12,9 +12,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/local/channel.h"
 #include "server/engine/local/messages.h"
+#include "server/engine/local/plot.h"
 #include "tests/support/seed.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -66,6 +68,18 @@ class LauncherTest : public testing::Test {
   Frame last_;
   bool closed_ = false;
 };
+
+// Its path was resolved when it was read. A link that stands there now was put there meanwhile.
+TEST(SourceTreeTest, ASourceFolderThatBecameALinkIsNotFollowed) {
+  const TempDir dir;
+  fs::create_directories(dir / "real/shop");
+  fs::create_symlink("real", dir / "link");
+  for (const char* name : {"link", "link/shop"}) {
+    EXPECT_THAT(std::string(CloneSourceTree(dir / name, 0).status().message()),
+                testing::HasSubstr("Too many levels of symbolic links"));
+  }
+  EXPECT_EQ(CloneSourceTree(dir / "gone", 0).status().code(), absl::StatusCode::kNotFound);
+}
 
 TEST_F(LauncherTest, ANameThatIsAPathRemovesNothing) {
   fs::create_directories(state_ / "victim/below");

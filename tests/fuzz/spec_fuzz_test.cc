@@ -114,7 +114,8 @@ TEST(SpecFuzzTest, NeverCrashesAndNeverStaysSilent) {
     if (absl::StrContains(text, "--- /") || absl::StrContains(text, "..")) continue;
     const SpecFolder folder(text);
     LoadedCatalogue loaded = LoadCatalogue(folder.path());
-    for (Diagnostic& d : WithSourceLines(LintPlan(loaded))) loaded.diagnostics.push_back(std::move(d));
+    for (Diagnostic& d : WithSourceLines(LintPlan(loaded), loaded.catalogue))
+      loaded.diagnostics.push_back(std::move(d));
     FormatDiagnostics(loaded.diagnostics);
     ExpectSane(loaded);
     if (loaded.ok()) ExpectPlannable(loaded);

@@ -42,7 +42,7 @@ class BrokenSpecTest : public SpecGoldenTest {};
 TEST_P(BrokenSpecTest, IsToldWithPlaceAndRemedy) {
   const SpecFolder folder(GetParam().Input());
   LoadedCatalogue loaded = LoadCatalogue(folder.path());
-  for (Diagnostic& d : WithSourceLines(LintPlan(loaded))) loaded.diagnostics.push_back(std::move(d));
+  for (Diagnostic& d : WithSourceLines(LintPlan(loaded), loaded.catalogue)) loaded.diagnostics.push_back(std::move(d));
   EXPECT_TRUE(HasErrors(loaded.diagnostics));
   for (const Diagnostic& d : loaded.diagnostics) {
     // A caret stands under something, never beside the line.

@@ -119,6 +119,96 @@ TEST_F(OwnersTest, TheServersOwnUserMayDoEverythingOnItsSocket) {
   EXPECT_EQ(environment.state(), v1::Environment::DELETING);
 }
 
+// What somebody with a token is answered when they name a folder of the server's machine.
+class SourcesTest : public ServerTest {
+ protected:
+  void Serve(std::vector<std::string> sources) {
+    ListenOnLoopbackWithToken();
+    sources_ = std::move(sources);
+    StartServer();
+    stub_ = v1::EnvironmentService::NewStub(TcpChannel(grpc::InsecureChannelCredentials()));
+  }
+  void SetUp() override {
+    for (const char* folder : {"allowed/shop", "allowed-not/shop", "private/shop"})
+      std::filesystem::create_directories(dir_ / folder);
+  }
+  static v1::CreateEnvironmentRequest Of(const std::string& source) {
+    v1::CreateEnvironmentRequest request = CreateRequest("pr-7");
+    request.set_source(source);
+    return request;
+  }
+  grpc::Status Try(const v1::CreateEnvironmentRequest& request) {
+    Call call;
+    call.AddMetadata("authorization", absl::StrCat("Bearer ", kToken));
+    v1::Environment environment;
+    return stub_->CreateEnvironment(&call, request, &environment);
+  }
+  grpc::Status Plan(const std::string& source) {
+    Call call;
+    call.AddMetadata("authorization", absl::StrCat("Bearer ", kToken));
+    v1::PlanEnvironmentRequest request;
+    *request.mutable_request() = Of(source);
+    v1::PlanEnvironmentResponse response;
+    return stub_->PlanEnvironment(&call, request, &response);
+  }
+  // Every way in which a source can be named.
+  std::vector<grpc::Status> TryAll(const std::string& source) {
+    v1::CreateEnvironmentRequest validate = Of(source), update = Of(source);
+    validate.set_validate_only(true);
+    update.set_allow_update(true);
+    return {Try(validate), Try(update), Plan(source), Try(Of(source))};
+  }
+  EnvironmentRequest Taken() {
+    const auto view = provisioner_.Get("pr-7");
+    return view.ok() ? (*view)->record.request : EnvironmentRequest();
+  }
+  std::unique_ptr<Stub> stub_;
+};
+
+TEST_F(SourcesTest, WithoutTheFlagNobodyOnTheNetworkNamesAny) {
+  Serve({});
+  for (const std::string& source : {dir_ / "allowed/shop", dir_ / "missing", std::string("/etc/shadow")}) {
+    for (const grpc::Status& status : TryAll(source)) {
+      EXPECT_EQ(status.error_code(), StatusCode::PERMISSION_DENIED) << source;
+      EXPECT_THAT(status.error_message(), HasSubstr("mayflyd --sources DIR"));
+    }
+  }
+  EXPECT_EQ(provisioner_.stored(), 0);
+  Call call;
+  v1::Environment environment;
+  EXPECT_TRUE(NewStub()->CreateEnvironment(&call, Of(dir_ / "allowed/shop"), &environment).ok())
+      << "the server's own user names what they like";
+  EXPECT_EQ(Taken().source_below, "");
+}
+
+TEST_F(SourcesTest, WhatLiesOutsideIsRefusedWithTheFoldersThatAreAllowed) {
+  Serve({dir_ / "allowed"});
+  for (const char* name : {"private/shop", "private/missing", "allowed-not/shop", "allowed/../private/shop",
+                           "allowed/shop/../../private", "", "allowed/.."}) {
+    for (const grpc::Status& status : TryAll(dir_ / name)) {
+      EXPECT_EQ(status.error_code(), StatusCode::PERMISSION_DENIED) << name;
+      EXPECT_THAT(status.error_message(), HasSubstr("network: " + (dir_ / "allowed").substr(0, 5)));
+      EXPECT_THAT(status.error_message(), HasSubstr("/allowed; "));
+    }
+  }
+  EXPECT_EQ(provisioner_.stored(), 0);
+}
+
+TEST_F(SourcesTest, WhatLiesInsideIsReadAndNothingElse) {
+  Serve({dir_ / "private", dir_ / "allowed"});
+  EXPECT_TRUE(Plan(dir_ / "allowed").ok());
+  EXPECT_TRUE(Try(Of(dir_ / "allowed//x/.././shop")).ok());
+  const std::string real = std::filesystem::canonical(dir_ / "allowed").string();
+  EXPECT_EQ(Taken().source_below, real);
+  EXPECT_EQ(Taken().source, real + "/shop");
+}
+
+TEST_F(SourcesTest, AnAllowedFolderThatIsReachedByALinkIsNamedByItsOwnName) {
+  std::filesystem::create_symlink("allowed", dir_ / "link");
+  EXPECT_THAT(api::SourceGate::Open({dir_ / "link"}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is reached by a symbolic link; give /")));
+}
+
 // Certificates of one authority, made by the openssl program.
 class TlsTest : public ServerTest {
  protected:

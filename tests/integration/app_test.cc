@@ -52,8 +52,13 @@ TEST(FlagsTest, MistakesNameTheFlagAndWhatItTakes) {
   }
 }
 
+TEST(FlagsTest, SourcesMayBeRepeated) {
+  EXPECT_THAT(ParseFlags({"--sources=/a", "--sources", "/b"})->sources, testing::ElementsAre("/a", "/b"));
+}
+
 TEST(FlagsTest, HelpNamesEveryFlag) {
-  for (const char* flag : {"--state-dir=PATH", "--exit-when-idle=DURATION", "--tls-client-ca=FILE", "--print-causes"}) {
+  for (const char* flag :
+       {"--sources=DIR", "--state-dir=PATH", "--exit-when-idle=DURATION", "--tls-client-ca=FILE", "--print-causes"}) {
     EXPECT_THAT(FlagsHelp(), HasSubstr(flag));
   }
 }

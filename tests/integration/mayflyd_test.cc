@@ -171,6 +171,9 @@ TEST_F(MayflydTest, SaysWhatIsWrongAndChangesNothing) {
       {"--listen=127.0.0.1:0", "--token-file"},
       {"--listen=127.0.0.1:0 --token-file=/nonexistent", "/nonexistent"},
       {"--listen=nonsense", "ADDRESS:PORT"},
+      {"--sources=src", "--sources src: give the absolute path of a folder"},
+      {"--sources=/ --sources=/nonexistent", "--sources /nonexistent: No such file or directory"},
+      {"--sources=/etc/passwd", "--sources /etc/passwd: is not a folder"},
   };
   for (const auto& [flags, words] : cases) {
     const auto [line, code] = Refused(flags);
@@ -190,6 +193,54 @@ TEST_F(MayflydTest, AStateFolderThatIsNotOursIsRefused) {
   const auto [line, code] = Refused("");
   EXPECT_EQ(code, 1);
   EXPECT_THAT(line, HasSubstr("can be written by others"));
+}
+
+// With what really reads, as the stub of the other tests does not.
+TEST_F(MayflydTest, OnTheNetworkOnlySourcesBelowAnAllowedFolderAreRead) {
+  const auto write = [](const std::string& path, const std::string& text, mode_t mode) {
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    std::ofstream(path) << text;
+    chmod(path.c_str(), mode);
+  };
+  const std::string token = "0123456789abcdef";
+  write(dir_ / "token", token, 0600);
+  const std::string spec = "name: shop\nservices:\n  web: {type: http, port: 80, run: ./web}\n";
+  write(dir_ / "allowed/shop/envspec.yml", spec, 0644);
+  write(dir_ / "private/envspec.yml", "secret words", 0600);
+  for (const auto& [link, target] : {std::pair<std::string, std::string>("there", dir_ / "private"),
+                                     {"up", "../private"},
+                                     {"missing", dir_ / "nothing"},
+                                     {"file.yml", "../private/envspec.yml"},
+                                     {"again", "shop"}}) {
+    std::filesystem::create_symlink(target, dir_ / ("allowed/" + link));
+  }
+  const auto server = Launch({"--listen=127.0.0.1:0", absl::StrCat("--token-file=", dir_ / "token"),
+                              absl::StrCat("--sources=", dir_ / "allowed")});
+  ASSERT_EQ(server->ReadLine(), "ready");
+  std::stringstream log;
+  log << std::ifstream(dir_ / "log").rdbuf();
+  const std::string port = log.str().substr(log.str().find("tcp_port=") + 9);
+  const auto stub = v1::EnvironmentService::NewStub(grpc::CreateChannel(
+      absl::StrCat("127.0.0.1:", port.substr(0, port.find(' '))), grpc::InsecureChannelCredentials()));
+  const auto plan = [&](const std::string& source) {
+    Call call;
+    call.AddMetadata("authorization", absl::StrCat("Bearer ", token));
+    v1::PlanEnvironmentRequest request;
+    request.mutable_request()->set_source(source);
+    v1::PlanEnvironmentResponse response;
+    return stub->PlanEnvironment(&call, request, &response);
+  };
+  for (const char* name : {"shop", "shop/envspec.yml", "again"}) {
+    const grpc::Status status = plan(dir_ / (std::string("allowed/") + name));
+    EXPECT_TRUE(status.ok()) << name << ": " << status.error_message();
+  }
+  for (const char* name : {"there", "up", "missing", "file.yml", "there/envspec.yml", "there/nothing"}) {
+    const grpc::Status status = plan(dir_ / (std::string("allowed/") + name));
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED) << name;
+    EXPECT_THAT(status.error_message(), HasSubstr("by a symbolic link; name a folder whose files are below /"));
+  }
+  EXPECT_EQ(plan(dir_ / "private").error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(plan(dir_ / "allowed/nothing").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(MayflydTest, PrintsTheTableOfCauses) {

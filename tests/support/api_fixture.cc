@@ -40,6 +40,9 @@ void ApiTest::StartServer() {
   context.execer = &echo_;
   context.connector = &echo_;
   context.worker = &worker_;
+  absl::StatusOr<api::SourceGate> sources = api::SourceGate::Open(sources_);
+  ASSERT_OK(sources);
+  context.sources = *std::move(sources);
   context.state_dir = dir_.path();
   context.installation = "test";
   context.start_time = absl::Now();

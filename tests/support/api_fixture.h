@@ -55,6 +55,7 @@ class ApiTest : public testing::Test {
   api::ServerOptions options_;
   std::map<std::string, std::string> token_digests_;
   std::set<std::string> admins_;
+  std::vector<std::string> sources_ = {"/"};  // mayflyd --sources
   std::atomic<int> stops_{0};
   RealLoop worker_;
   std::unique_ptr<api::ApiServer> server_;

@@ -80,7 +80,7 @@ void RunHarness::StartServer() {
   dependencies.logs = engine_.get();
   dependencies.read_junit = read_junit;
   dependencies.worker = [this](std::function<void()> fn) { loop.Post(std::move(fn)); };
-  dependencies.load = [this](const std::string& source) {
+  dependencies.load = [this](const std::string& source, const std::string&) {
     LoadedCatalogue loaded;
     loaded.catalogue.name = "cat";
     loaded.catalogue.profiles = profiles;

@@ -29,14 +29,14 @@ class CatalogueCacheTest : public testing::Test {
   }
 
   // Of the whole company.
-  CatalogueRef Load() { return cache_.Load(dir_.path()); }
+  CatalogueRef Load() { return cache_.Load(dir_.path(), ""); }
 
   TempDir dir_;
   int loads_ = 0;
   absl::Duration later_ = absl::Hours(1);  // How long ago everything here was written.
-  CatalogueCache cache_{[this](const std::string& source) {
+  CatalogueCache cache_{[this](const std::string& source, const std::string& below) {
                           ++loads_;
-                          return LoadCatalogue(source);
+                          return LoadCatalogue(source, below);
                         },
                         [this] { return absl::Now() + later_; }};
 };
@@ -46,6 +46,13 @@ TEST_F(CatalogueCacheTest, WhatDidNotChangeIsNotReadAgain) {
   ASSERT_TRUE(first->ok()) << FormatDiagnostics(first->diagnostics);
   EXPECT_EQ(Load(), first);
   EXPECT_EQ(loads_, 1);
+}
+
+TEST_F(CatalogueCacheTest, WhatWasReadWithoutALimitIsNotGivenOutWithOne) {
+  fs::create_directory(dir_ / "allowed");
+  fs::create_symlink("..", dir_ / "allowed/out");
+  ASSERT_TRUE(cache_.Load(dir_ / "allowed/out", "")->ok());
+  EXPECT_FALSE(cache_.Load(dir_ / "allowed/out", dir_ / "allowed")->ok());
 }
 
 TEST_F(CatalogueCacheTest, AChangedServiceIsSeen) {
@@ -88,7 +95,7 @@ TEST_F(CatalogueCacheTest, ManySourcesDoNotGrowItForEver) {
     const std::string name = "c" + std::to_string(i);
     Write(name + "/envspec.yml", "name: " + name + "\nservices: [a]\n");
     Write(name + "/a/service.yml", "name: a\ntype: http\nport: 80\nrun: ./a\n");
-    EXPECT_TRUE(cache_.Load(dir_ / name)->ok());
+    EXPECT_TRUE(cache_.Load(dir_ / name, "")->ok());
   }
   EXPECT_LE(cache_.size(), 64u);
 }

@@ -21,7 +21,9 @@ class FileFingerprintTest : public testing::Test {
     const timespec times[2] = {{seconds, 0}, {seconds, 0}};
     ASSERT_EQ(utimensat(AT_FDCWD, path_.c_str(), times, 0), 0);
   }
+  std::string Of(const std::string& name) { return fingerprints_.Of(folder_, name); }
   TempDir dir_;
+  const Folder folder_ = Folder::Open(dir_.path());
   const std::string path_ = dir_ / "service";
   FileFingerprints fingerprints_;
 };
@@ -29,30 +31,30 @@ class FileFingerprintTest : public testing::Test {
 TEST_F(FileFingerprintTest, AnotherContentOfTheSameSizeAndTimeIsSeen) {
   Write("version 1");
   SetModified(1000);
-  const std::string first = fingerprints_.Of(path_);
+  const std::string first = Of("service");
   Write("version 2");
   SetModified(1000);
-  EXPECT_NE(fingerprints_.Of(path_), first);
+  EXPECT_NE(Of("service"), first);
 }
 
 TEST_F(FileFingerprintTest, AFileThatWasOnlyTouchedIsTheSame) {
   Write("version 1");
-  const std::string first = fingerprints_.Of(path_);
+  const std::string first = Of("service");
   SetModified(1000);
-  EXPECT_EQ(fingerprints_.Of(path_), first);
+  EXPECT_EQ(Of("service"), first);
   std::filesystem::copy_file(path_, dir_ / "copy");
-  EXPECT_EQ(fingerprints_.Of(dir_ / "copy"), first);
+  EXPECT_EQ(Of("copy"), first);
 }
 
 TEST_F(FileFingerprintTest, AnOldFileIsReadOnce) {
   // Of the host, since nothing here makes a file whose inode changed long ago.
-  const std::string old = "/bin/sh";
-  EXPECT_FALSE(fingerprints_.Of(old).empty());
-  fingerprints_.Of(old);
+  const Folder top = Folder::Open("/");
+  EXPECT_FALSE(fingerprints_.Of(top, "bin/sh").empty());
+  fingerprints_.Of(top, "bin/sh");
   EXPECT_EQ(fingerprints_.reads(), 1);
   Write("just now");
-  fingerprints_.Of(path_);
-  fingerprints_.Of(path_);
+  Of("service");
+  Of("service");
   EXPECT_EQ(fingerprints_.reads(), 3);
 }
 
@@ -60,7 +62,7 @@ TEST_F(FileFingerprintTest, AFolderIsAllThatLiesInItButForWhatToolsLeaveThere) {
   const std::string folder = dir_ / "service/lib";
   std::filesystem::create_directories(folder + "/.git");
   std::filesystem::create_directories(folder + "/node_modules");
-  const auto print = [&] { return fingerprints_.Of(dir_ / "service"); };
+  const auto print = [&] { return Of("service"); };
   const auto write = [&](const std::string& name, const std::string& text) { std::ofstream(folder + name) << text; };
   EXPECT_EQ(print(), "");
   write("/a.py", "one");
@@ -80,10 +82,21 @@ TEST_F(FileFingerprintTest, AFolderIsAllThatLiesInItButForWhatToolsLeaveThere) {
 }
 
 TEST_F(FileFingerprintTest, WhatIsNoOrdinaryFileHasNone) {
-  EXPECT_EQ(fingerprints_.Of(dir_.path()), "");
-  EXPECT_EQ(fingerprints_.Of(dir_ / "missing"), "");
+  EXPECT_EQ(Of(""), "");
+  EXPECT_EQ(Of("missing"), "");
   ASSERT_EQ(mkfifo((dir_ / "pipe").c_str(), 0600), 0);
-  EXPECT_EQ(fingerprints_.Of(dir_ / "pipe"), "");
+  EXPECT_EQ(Of("pipe"), "");
+}
+
+TEST_F(FileFingerprintTest, WhatLeadsOutOfTheFolderHasNone) {
+  Write("version 1");
+  std::filesystem::create_directory(dir_ / "inside");
+  std::filesystem::create_symlink("../service", dir_ / "inside/out");
+  std::filesystem::create_symlink("inside/out", dir_ / "back");
+  const Folder inside = Folder::Open(dir_ / "inside");
+  EXPECT_EQ(fingerprints_.Of(inside, "out"), "");
+  EXPECT_EQ(fingerprints_.Of(inside, "../service"), "");
+  EXPECT_EQ(Of("back"), Of("service")) << "seen from above, it does not";
 }
 
 }  // namespace

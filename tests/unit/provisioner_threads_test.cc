@@ -18,7 +18,7 @@ class ProvisionerThreadsTest : public testing::Test {
     dependencies.engine = &engine_;
     dependencies.engine_events = &queue_;
     dependencies.store = &store_;
-    dependencies.load = [](const std::string&) {
+    dependencies.load = [](const std::string&, const std::string&) {
       LoadedCatalogue loaded;
       loaded.catalogue.name = "cat";
       return loaded;

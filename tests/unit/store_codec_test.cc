@@ -30,6 +30,12 @@ TEST(StoreCodecTest, DefaultsTakeNoSpace) {
   EXPECT_EQ(EncodeRequest(EnvironmentRequest()), "{}");
 }
 
+TEST(StoreCodecTest, TheFolderThatASourceMustBeBelowIsKept) {
+  EnvironmentRequest request;
+  request.source_below = "/srv/checkouts";
+  EXPECT_EQ(DecodeRequest(EncodeRequest(request))->source_below, "/srv/checkouts");
+}
+
 TEST(StoreCodecTest, KeysOfANewerVersionAreSkipped) {
   const auto event = DecodeEventDetail(TestEvent(1, EventKind::kNode), R"({"node":"a","later":{"x":[1]}})");
   ASSERT_OK(event);

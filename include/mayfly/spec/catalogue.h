@@ -3,8 +3,10 @@
 #define MAYFLY_SPEC_CATALOGUE_H_
 
 #include <map>
+#include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "mayfly/spec/service_spec.h"
 
@@ -17,6 +19,8 @@ struct Catalogue {
   std::map<std::string, ServiceSpec> services;  // By name.
   std::map<std::string, TestJobSpec> tests;     // By name; no name is also a service's.
   std::map<std::string, Profile> profiles;      // By name.
+  // Of every file read, by the name that positions show.
+  std::map<std::string, std::shared_ptr<const std::string>> texts;
 
   // nullptr when there is none of that name. The pointers live as long as the catalogue and are not owned.
   const ServiceSpec* FindService(absl::string_view service) const;
@@ -27,8 +31,9 @@ struct Catalogue {
 struct LoadedCatalogue {
   Catalogue catalogue;
   Diagnostics diagnostics;
+  absl::Status access;  // PERMISSION_DENIED when the source leads out of the folder that it must be below.
 
-  bool ok() const { return !HasErrors(diagnostics); }
+  bool ok() const { return access.ok() && !HasErrors(diagnostics); }
 };
 
 }  // namespace mayfly

@@ -19,9 +19,10 @@ enum class Keep {
 };
 
 struct EnvironmentRequest {
-  std::string request_id;  // Same id, same environment: a repeated create returns the first one's. Empty: none.
-  std::string name;        // Empty: derived from the catalogue's name.
-  std::string source;      // Absolute path of a folder or an envspec.yml on the server's machine.
+  std::string request_id;    // Same id, same environment: a repeated create returns the first one's. Empty: none.
+  std::string name;          // Empty: derived from the catalogue's name.
+  std::string source;        // Absolute path of a folder or an envspec.yml on the server's machine.
+  std::string source_below;  // Nothing outside of this folder is read for it. Absolute, resolved; empty: any folder.
   std::vector<std::string> services;  // Chosen services; closure is added. Both lists empty: all services.
   std::vector<std::string> tests;     // Chosen test jobs.
   bool all_tests = false;             // Every test job; with `services`: those covering them.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -215,12 +216,22 @@ absl::StatusOr<Child> StartShell(const Plot& plot, const std::string& group, con
   return Child{pid, std::move(pair.first)};
 }
 
-absl::StatusOr<UniqueFd> SourceMount(const std::string& path, uint32_t host_id) {
-  UniqueFd tree(static_cast<int>(syscall(SYS_open_tree, AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)));
+absl::StatusOr<UniqueFd> CloneSourceTree(const std::string& path, unsigned flags) {
+  open_how how{};
+  how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_SYMLINKS;
+  const UniqueFd folder(static_cast<int>(syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof(how))));
+  if (!folder.valid()) return ErrnoStatus(errno, absl::StrCat("source folder ", path));
+  UniqueFd tree(static_cast<int>(
+      syscall(SYS_open_tree, folder.get(), "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags)));
   if (!tree.valid()) return ErrnoStatus(errno, absl::StrCat("source folder ", path));
+  return tree;
+}
+
+absl::StatusOr<UniqueFd> SourceMount(const std::string& path, uint32_t host_id) {
+  MAYFLY_ASSIGN_OR_RETURN(UniqueFd tree, CloneSourceTree(path, 0));
   struct stat st;
   if (fstat(tree.get(), &st) != 0) return ErrnoStatus(errno, path);
-  if (!S_ISDIR(st.st_mode)) return absl::InvalidArgumentError(absl::StrCat("source folder ", path, " is not a folder"));
   MAYFLY_ASSIGN_OR_RETURN(auto pair, SocketPair(SOCK_STREAM));
   MAYFLY_ASSIGN_OR_RETURN(const pid_t pid, CloneProcess(CLONE_NEWUSER));
   if (pid == 0) {

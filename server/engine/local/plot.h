@@ -61,7 +61,11 @@ struct ShellParts {
 constexpr int kPlotUnclean = 3;
 absl::StatusOr<Child> StartShell(const Plot& plot, const std::string& group, const ShellParts& parts);
 
-// A detached mount of `path` in which the folder's owner is shown as `host_id`; for root only. Without support for that
+// A detached mount of the folder `path`; with AT_RECURSIVE of what is mounted below it, too. The path has no symbolic
+// link in it since the source was read: one that stands there now would lead where nobody has looked.
+absl::StatusOr<UniqueFd> CloneSourceTree(const std::string& path, unsigned flags);
+
+// The same, in which the folder's owner is shown as `host_id`; for root only. Without support for that
 // in its file system: a plain one.
 absl::StatusOr<UniqueFd> SourceMount(const std::string& path, uint32_t host_id);
 

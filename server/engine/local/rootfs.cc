@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "mayfly/base/status.h"
+#include "server/engine/local/plot.h"
 
 namespace mayfly::local {
 namespace {
@@ -325,13 +326,13 @@ absl::Status PrepareShared(const RootPlan& plan) {
 absl::Status AttachSource(int number, const std::string& path, int detached_mount) {
   const std::string target = absl::StrCat(kSharedFolder, "/src", number);
   MAYFLY_RETURN_IF_ERROR(MakeFolder(target, 0755));
-  if (detached_mount >= 0) {
-    if (syscall(SYS_move_mount, detached_mount, "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
-      return ErrnoStatus(errno, absl::StrCat("source folder ", path));
-    }
-  } else if (mount(path.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("source folder ", path));
+  UniqueFd own;
+  if (detached_mount < 0) {
+    MAYFLY_ASSIGN_OR_RETURN(own, CloneSourceTree(path, AT_RECURSIVE));
+    detached_mount = own.get();
   }
+  if (syscall(SYS_move_mount, detached_mount, "", AT_FDCWD, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0)
+    return ErrnoStatus(errno, absl::StrCat("source folder ", path));
   if (access(target.c_str(), R_OK | X_OK) != 0) {
     return absl::PermissionDeniedError(absl::StrCat("source folder ", path, " cannot be read by other users"));
   }

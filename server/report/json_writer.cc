@@ -66,6 +66,7 @@ Json ToJson(const ReportTest& test) {
           {"skipped", count(test.skipped)},
           {"junit", OrNull(test.junit)},
           {"artifacts", OrNull(test.artifacts)},
+          {"note", OrNull(test.note)},
           {"cause", ToJson(test.cause)}};
 }
 

@@ -83,6 +83,7 @@ std::string Tests(const Report& report) {
     if (test.tests >= 0) result.push_back(DescribeCounts(test));
     if (test.flaky) result.push_back("flaky");
     if (!test.cause.empty()) result.push_back(Cell(CauseText(test.cause, test.job)));
+    if (!test.note.empty()) result.push_back(Cell(test.note));
     const bool ran = test.tries > 0;
     absl::StrAppend(&out, Row({Cell(test.job), std::string(NodeStateName(test.state)), TimeOrDash(Took(test)),
                                ran ? absl::StrCat(test.tries) : "-", absl::StrJoin(result, ", ")}));

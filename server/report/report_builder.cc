@@ -36,6 +36,7 @@ struct JobResult {
   int skipped = 0;
   std::string junit;
   std::string artifacts;
+  std::string note;
 };
 
 class Builder {
@@ -186,6 +187,7 @@ class Builder {
     result.skipped = Number(event, "skipped", 0);
     result.junit = Attribute(event, "junit");
     result.artifacts = Attribute(event, "artifacts");
+    result.note = Attribute(event, "note");
     // By now the counts of its JUnit file are in the message.
     if (!event.cause.empty()) nodes_[event.node].cause = event.cause;
   }
@@ -252,6 +254,7 @@ class Builder {
       test.skipped = result.skipped;
       test.junit = result.junit;
       test.artifacts = result.artifacts;
+      test.note = result.note;
     }
     test.flaky |= track.state == NodeState::kSucceeded && test.tries > 1;
     return test;

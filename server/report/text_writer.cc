@@ -128,7 +128,11 @@ std::string Tests(const Report& report) {
     rows.push_back({Name(test.job), std::string(NodeStateName(test.state)), TimeOrDash(Took(test)),
                     ran ? absl::StrCat(test.tries) : "-", Cut(result, 44)});
   }
-  return absl::StrCat("\n", Table(rows, {false, false, true, true, false}));
+  std::string notes;
+  for (const ReportTest& test : report.tests) {
+    if (!test.note.empty()) absl::StrAppend(&notes, "  note  ", Name(test.job), ": ", EscapeLine(test.note), "\n");
+  }
+  return absl::StrCat("\n", Table(rows, {false, false, true, true, false}), notes);
 }
 
 std::string Services(const Report& report) {

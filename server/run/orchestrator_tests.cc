@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "mayfly/base/text.h"
 #include "server/run/orchestrator.h"
 
@@ -121,17 +122,19 @@ void Orchestrator::ConcludeTest(Node& node, const absl::Status& collected, const
   node.concluded = true;
   const bool passed = node.state == NodeState::kSucceeded;
   const std::string folder = absl::StrCat(options_.artifact_dir, "/", node.plan.name);
-  if (!collected.ok()) Note(node, absl::StrCat("not everything could be kept: ", collected.message()));
+  std::vector<std::string> notes;
+  if (!collected.ok()) notes.push_back(absl::StrCat("not everything could be kept: ", collected.message()));
   if (counts.ok() && !passed && node.cause.code == CauseCode::kTestsFailed && counts->failures + counts->errors > 0) {
     node.cause.message = absl::StrCat(counts->failures + counts->errors, " of ", counts->tests, " tests failed");
   }
   if (counts.ok() && passed && counts->failures + counts->errors > 0) {
-    Note(node,
-         absl::StrCat("exited with 0, but its JUnit file counts ", counts->failures + counts->errors, " failures"));
+    notes.push_back(
+        absl::StrCat("exited with 0, but its JUnit file counts ", counts->failures + counts->errors, " failures"));
   }
   if (!counts.ok() && !node.plan.junit.empty() && !absl::IsNotFound(counts.status())) {
-    Note(node, absl::StrCat("its JUnit file cannot be read: ", counts.status().message()));
+    notes.push_back(absl::StrCat("its JUnit file cannot be read: ", counts.status().message()));
   }
+  for (const std::string& note : notes) Note(node, note);
   Event& event = journal_.Add(EventKind::kJobResult);
   event.node = node.plan.name;
   event.attempt = node.attempt;
@@ -139,6 +142,7 @@ void Orchestrator::ConcludeTest(Node& node, const absl::Status& collected, const
   event.cause = node.cause;
   event.exit_code = node.exit_code;
   event.signal = node.signal;
+  if (!notes.empty()) event.attributes["note"] = absl::StrJoin(notes, "; ");
   event.attributes["tries"] = absl::StrCat(node.tries);
   event.attributes["flaky"] = node.plan.flaky || (passed && node.tries > 1) ? "true" : "false";
   if (counts.ok()) {

@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "server/report/json_writer.h"
 #include "server/report/summary.h"
+#include "server/report/text_writer.h"
 #include "tests/support/log_builder.h"
 
 namespace mayfly {
@@ -186,7 +187,8 @@ TEST(ReportBuilderTest, AJobsResultSaysMoreThanItsEnd) {
 TEST(ReportBuilderTest, TheFirstLineDoesNotHideWhatJunitSaysOfAJobThatEndedWell) {
   LogBuilder log;
   log.Accepted().Planned(1, {PlannedTest("t")}).Launch(2, "t").Succeeded(3, "t");
-  log.JobResult(4, "t", {{"tests", "9"}, {"failures", "2"}});
+  log.JobResult(4, "t", {{"tests", "9"}, {"failures", "2"}, {"note", "its JUnit file says otherwise"}});
+  EXPECT_THAT(WriteText(BuildReport(log.events())), HasSubstr("note  t: its JUnit file says otherwise"));
   EXPECT_THAT(Headline(BuildReport(log.events())),
               HasSubstr("1 test job passed (9 tests), though JUnit counts 2 failures"));
 }

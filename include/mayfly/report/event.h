@@ -52,7 +52,7 @@ enum class EventKind {
   kExposed = 5,    // attributes: "port", "address", "url".
   kNote = 6,       // `message` for people: a probe's latest answer, a retry, a warning.
   kJobResult = 7,  // A test job's run ended: attributes "tries", "flaky", "tests", "failures", "errors", "skipped",
-                   // "junit" (path of the kept file), "artifacts" (path of the kept folder).
+                   // "junit" (path of the kept file), "artifacts" (path of the kept folder), "note".
   kVerdict = 8,    // `verdict` and `cause`.
   kReceipt = 9,    // `receipt` of the teardown; the last event but the final kState.
 };

@@ -40,6 +40,7 @@ struct ReportTest {
   Cause cause;
   std::string junit;  // Paths of what was kept.
   std::string artifacts;
+  std::string note;  // What could not be kept or read, or does not fit its end; empty: nothing.
 };
 
 // One link of the chain that decided the wall time, in order of time.

@@ -1,6 +1,7 @@
 #include "server/api/server.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -37,6 +38,12 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
     std::erase_if(*plugins, [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
   }
 };
+
+// The kernel gives it to no other file while the socket listens. 0: nothing is there.
+ino_t SocketInode(const std::string& path) {
+  struct stat info;
+  return lstat(path.c_str(), &info) == 0 ? info.st_ino : 0;
+}
 
 void Tune(grpc::ServerBuilder& builder) {
   // Clients that watch for hours ping every 30 s; gRPC's own minimum of five minutes would throw them out.
@@ -110,6 +117,7 @@ absl::Status ApiServer::Listen(const ServerOptions& options, grpc::ServerBuilder
   if (!options.socket_path.empty()) {
     MAYFLY_ASSIGN_OR_RETURN(UniqueFd listener, ListenUnix(options.socket_path));
     socket_path_ = options.socket_path;
+    socket_inode_ = SocketInode(socket_path_);
     acceptor_->Add(
         std::move(listener), Acceptor::Peers::kOwnUser,
         HandOverTo(builder.experimental().AddExternalConnectionAcceptor(kFromFd, grpc::InsecureServerCredentials())));
@@ -124,7 +132,8 @@ ApiServer::~ApiServer() {
 void ApiServer::Stop() {
   if (std::exchange(stopped_, true)) return;
   // First, so that a client that comes now finds no server rather than one that does not answer.
-  if (!socket_path_.empty()) unlink(socket_path_.c_str());
+  // Where the state folder was taken away and made anew, another server's lies in its place.
+  if (!socket_path_.empty() && SocketInode(socket_path_) == socket_inode_) unlink(socket_path_.c_str());
   acceptor_->Stop();
   if (server_ == nullptr) return;
   if (!service_->Drain(stop_grace_)) LogWarning("calls are cancelled: they did not end while stopping");

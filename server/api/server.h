@@ -2,6 +2,8 @@
 #ifndef MAYFLY_SERVER_API_SERVER_H_
 #define MAYFLY_SERVER_API_SERVER_H_
 
+#include <sys/types.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -52,6 +54,7 @@ class ApiServer {
 
   const absl::Duration stop_grace_;
   std::string socket_path_;
+  ino_t socket_inode_ = 0;
   int tcp_port_ = 0;
   bool stopped_ = false;
   std::unique_ptr<EnvironmentService> service_;

@@ -23,6 +23,7 @@
 #include "server/api/source_gate.h"
 #include "server/app/announce.h"
 #include "server/app/engine_host.h"
+#include "server/app/folder_guard.h"
 #include "server/app/lifetime.h"
 #include "server/app/provisioning.h"
 #include "server/base/real_loop.h"
@@ -37,6 +38,7 @@ namespace {
 
 constexpr int kFailed = 1;
 constexpr int kStateTaken = 9;
+constexpr absl::Duration kTakeDownLimit = absl::Seconds(30);
 
 absl::StatusOr<std::string> PrepareStateDir(const Flags& flags) {
   std::string dir = flags.state_dir;
@@ -107,6 +109,8 @@ class Daemon {
 
   ~Daemon() {
     if (api_ != nullptr) api_->Stop();
+    const bool folder_gone = guard_ != nullptr && guard_->Gone();
+    if (folder_gone && provisioner_ != nullptr) TakeDownAll();
     if (provisioner_ != nullptr) provisioner_->Shutdown();
     // What may still be posted refers to the provisioner; the engine goes before the lock of the state folder is let
     // go.
@@ -115,7 +119,8 @@ class Daemon {
     api_.reset();
     provisioner_.reset();
     engine_host_.reset();
-    if (announced_) RemoveServerFile(state_dir_);
+    // In another folder of that name it is another server's.
+    if (announced_ && !folder_gone) RemoveServerFile(state_dir_);
   }
 
   // Everything until it serves. `taken`: another server holds the state folder.
@@ -155,10 +160,20 @@ class Daemon {
     idle.after = flags_.exit_when_idle;
     idle.now = [this] { return provisioner_->live() == 0 && api_->acceptor().open_connections() == 0; };
     idle.last_activity = [this] { return api_->acceptor().last_accept(); };
+    lifetime_->EndWhen(guard_->fd(), [this] { return std::string(guard_->Gone() ? "its state folder is gone" : ""); });
     return lifetime_->Wait(idle);
   }
 
  private:
+  // Nobody can reach them any more, and no later server would find them.
+  void TakeDownAll() {
+    LogError("the state folder was deleted or moved away: its environments are taken down and the server ends",
+             {{"state_dir", state_dir_}, {"environments", provisioner_->live()}});
+    if (const int left = provisioner_->TakeDownAll(kTakeDownLimit); left > 0) {
+      LogError("environments could not be taken down in time", {{"environments", left}});
+    }
+  }
+
   absl::Status OpenStore(bool& taken) {
     absl::StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(state_dir_, {.sync_full = flags_.sync_full});
     if (!store.ok()) {
@@ -168,6 +183,7 @@ class Daemon {
       return store.status();
     }
     store_ = *std::move(store);
+    MAYFLY_ASSIGN_OR_RETURN(guard_, FolderGuard::Watch(state_dir_));
     const absl::StatusOr<std::vector<std::string>> quarantined = store_->Quarantined();
     if (quarantined.ok()) {
       for (const std::string& record : *quarantined) LogWarning("record set aside", {{"record", record}});
@@ -213,6 +229,7 @@ class Daemon {
   std::unique_ptr<EngineHost> engine_host_;
   std::unique_ptr<Lifetime> lifetime_;
   std::unique_ptr<Store> store_;
+  std::unique_ptr<FolderGuard> guard_;
   std::unique_ptr<RealLoop> loop_;
   std::unique_ptr<RealLoop> worker_;
   std::unique_ptr<Provisioner> provisioner_;

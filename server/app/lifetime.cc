@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -35,6 +36,11 @@ void Lifetime::Stop() {
   eventfd_write(stop_.get(), 1);
 }
 
+void Lifetime::EndWhen(int fd, std::function<std::string()> reason) {
+  watched_ = fd;
+  watch_reason_ = std::move(reason);
+}
+
 std::string Lifetime::Wait(const Idle& idle) {
   absl::Duration last_busy = Monotonic();
   while (true) {
@@ -44,13 +50,16 @@ std::string Lifetime::Wait(const Idle& idle) {
       const absl::Duration look = std::clamp(idle.after / 4, absl::Milliseconds(10), absl::Seconds(15));
       timeout = static_cast<int>(absl::ToInt64Milliseconds(look));
     }
-    pollfd polls[] = {{signals_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-    poll(polls, 2, timeout);
+    pollfd polls[] = {{signals_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}, {watched_, POLLIN, 0}};
+    poll(polls, 3, timeout);
     signalfd_siginfo info{};
     if (polls[0].revents != 0 && read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
       return absl::StrCat("signal ", info.ssi_signo, " of process ", info.ssi_pid);
     }
     if (polls[1].revents != 0) return "a client asked";
+    if (polls[2].revents != 0) {
+      if (std::string reason = watch_reason_(); !reason.empty()) return reason;
+    }
     if (timeout < 0) continue;
     last_busy = std::max(last_busy, idle.last_activity());
     if (!idle.now()) last_busy = Monotonic();

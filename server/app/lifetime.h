@@ -24,12 +24,17 @@ class Lifetime {
     std::function<bool()> now;                        // Nothing is live and nobody is connected.
     std::function<absl::Duration()> last_activity;    // CLOCK_MONOTONIC; what came and went between two looks.
   };
+  // Wait ends, too, when `fd` is readable and `reason` says something. Before Wait.
+  void EndWhen(int fd, std::function<std::string()> reason);
+
   // Blocks until the server is to end; why, for the log.
   std::string Wait(const Idle& idle);
 
  private:
   UniqueFd signals_;
   UniqueFd stop_;
+  int watched_ = -1;
+  std::function<std::string()> watch_reason_;
 };
 
 }  // namespace mayfly::app

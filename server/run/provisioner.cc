@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "mayfly/base/mutex.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
 #include "server/run/provisioner_impl.h"
@@ -211,6 +213,35 @@ void ProvisionerImpl::Delete(const std::string& name, DeleteOptions options, Don
     live->orchestrator->Delete(options.graceful, {CauseCode::kCancelled, "", "it was deleted before its verdict"});
     reply(Publish(*live));
   });
+}
+
+int ProvisionerImpl::TakeDownAll(absl::Duration limit) {
+  struct Count {
+    Mutex mutex;
+    CondVar none;
+    int left ABSL_GUARDED_BY(mutex) = 1;  // The turn that begins it.
+    void Down() {
+      MutexLock lock(mutex);
+      if (--left == 0) none.NotifyAll();
+    }
+  };
+  const auto count = std::make_shared<Count>();
+  loop_->Post([this, count] {
+    for (auto& [name, live] : live_) {
+      {
+        MutexLock lock(count->mutex);
+        ++count->left;
+      }
+      waiting_[name].push_back([count] { count->Down(); });
+      live.orchestrator->Delete(false, {CauseCode::kCancelled, "", "the server's state folder was taken away"});
+    }
+    count->Down();
+  });
+  const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(limit);
+  MutexLock lock(count->mutex);
+  while (count->left > 0 && count->none.WaitUntil(count->mutex, deadline)) {
+  }
+  return count->left;
 }
 
 void ProvisionerImpl::Update(const std::string& name, UpdateOptions options, Done done) {

@@ -138,6 +138,10 @@ class Provisioner {
   // Live environments; 0 lets an idle server end. Thread-safe.
   virtual int live() const = 0;
 
+  // Removes every live environment, without grace, and blocks until all are gone or `limit` has passed; how many are
+  // left. Not from the run loop.
+  virtual int TakeDownAll(absl::Duration limit) = 0;
+
   // Stops driving; environments live on and are adopted by the next server. Blocks until nothing runs any more.
   virtual void Shutdown() = 0;
 };

@@ -70,6 +70,7 @@ class ProvisionerImpl final : public Provisioner {
     return Folder(environment.record.uid, "artifacts");
   }
   int live() const override { return views_.live(); }
+  int TakeDownAll(absl::Duration limit) override;
   void Shutdown() override;
 
  private:

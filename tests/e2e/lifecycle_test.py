@@ -171,6 +171,23 @@ class Lifecycle:
         self.assertEqual(again.code, 0, again)
         self.assertEqual(self.mayfly("down", "--name", "pair").code, 0)
 
+    def test_a_state_folder_that_is_deleted_takes_its_environments_along(self):
+        for adopted in (False, True):
+            with self.subTest(adopted=adopted):
+                self.mayfly("up", "-f", self.pair() if not adopted else self.world.folder / "specs" / "pair")
+                if adopted:
+                    os.kill(self.world.server_pid(), signal.SIGKILL)
+                self.assertEqual(self.state("pair"), "ACTIVE")
+                self.assertEqual(self.world.run("rm", "-rf", self.world.state).code, 0)
+                self.assertEqual(self.world.left(), [])
+                self.assertIn("no environments", str(self.mayfly("list")))
+
+    def test_a_service_does_not_see_where_its_server_keeps_things(self):
+        self.up()
+        inside = self.mayfly("exec", "--name", "pair", "front", "--", "cat", "/proc/1/cmdline")
+        self.assertEqual(inside.out, "mayfly-launcher\0", inside)
+        self.assertEqual(self.mayfly("down", "--name", "pair").code, 0)
+
     def launcher(self):
         """The server's only child."""
         server = self.world.server_pid()

@@ -165,6 +165,32 @@ TEST_F(MayflydTest, StopsWhenAClientAsks) {
   EXPECT_EQ(server->Wait(), 0);
 }
 
+TEST_F(MayflydTest, EndsWhenItsFolderIsDeletedAndLeavesTheNextServerAlone) {
+  const auto server = Launch();
+  ASSERT_EQ(server->ReadLine(), "ready");
+  server->Kill(SIGSTOP);
+  std::filesystem::remove_all(state_);
+  const auto next = Launch();
+  ASSERT_EQ(next->ReadLine(), "ready");
+  server->Kill(SIGCONT);
+  EXPECT_EQ(server->Wait(), 0);
+  std::stringstream log;
+  log << std::ifstream(dir_ / "log").rdbuf();
+  EXPECT_THAT(log.str(), HasSubstr("the state folder was deleted or moved away"));
+  EXPECT_THAT(log.str(), HasSubstr(absl::StrCat("state_dir=", std::filesystem::canonical(state_).string())));
+  EXPECT_EQ(ServerFile()["pid"], next->pid());
+  v1::ServerInfo info;
+  EXPECT_TRUE(Info(&info).ok());
+  EXPECT_EQ(info.pid(), next->pid());
+}
+
+TEST_F(MayflydTest, EndsWhenItsFolderIsMovedAway) {
+  const auto server = Launch();
+  ASSERT_EQ(server->ReadLine(), "ready");
+  std::filesystem::rename(state_, dir_ / "elsewhere");
+  EXPECT_EQ(server->Wait(), 0);
+}
+
 TEST_F(MayflydTest, SaysWhatIsWrongAndChangesNothing) {
   const std::pair<const char*, const char*> cases[] = {
       {"--listen=0.0.0.0:0", "--tls-client-ca"},

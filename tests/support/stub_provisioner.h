@@ -71,6 +71,7 @@ class StubProvisioner final : public Provisioner {
   std::string LogDir(const EnvironmentView&) const override;
   std::string ArtifactDir(const EnvironmentView&) const override;
   int live() const override;
+  int TakeDownAll(absl::Duration) override { return 0; }
   void Shutdown() override {}
 
  private:

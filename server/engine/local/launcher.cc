@@ -102,6 +102,7 @@ void Launcher::SweepLeftovers() {
     const auto descriptor = ReadDescriptor(options_.state_dir, scope);
     if (!descriptor.ok()) continue;
     live.insert(descriptor->cgroup);
+    adopted_[scope] = *descriptor;
     host_ids_.insert(descriptor->host_id);
   }
   for (const std::string& group : ListCgroups(cgroups_)) {

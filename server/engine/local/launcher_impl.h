@@ -147,6 +147,7 @@ class Launcher {
   std::map<std::string, TakeRequest> requests_;  // Waiting for the shell that is made for them.
   std::deque<std::string> unmade_;               // Those of them for which none is being made yet.
   std::map<std::string, UniqueFd> foreign_;
+  std::map<std::string, ScopeDescriptor> adopted_;  // Scopes of earlier launchers, as they were found.
   std::set<uint32_t> host_ids_;
   UniqueFd lock_;            // Of the folder: one launcher at a time.
   std::set<pid_t> helpers_;  // Short-lived children that are not reaped yet.

@@ -157,6 +157,9 @@ void Launcher::Release(const std::string& scope) {
 void Launcher::ReleaseForeign(const std::string& scope) {
   const absl::Duration began = reactor_.Now();
   auto descriptor = ReadDescriptor(options_.state_dir, scope);
+  if (const auto known = adopted_.find(scope); !descriptor.ok() && known != adopted_.end()) {
+    descriptor = known->second;  // The folder was taken away meanwhile; what it described was not.
+  }
   if (!descriptor.ok()) {
     // A folder without a descriptor was made just before a crash, and nothing else was.
     RemoveTree(AT_FDCWD, ScopeFolder(options_.state_dir, scope)).IgnoreError();
@@ -185,6 +188,7 @@ void Launcher::FinishForeign(const ScopeDescriptor& descriptor, absl::Duration b
   RemoveFolder(descriptor.scope, &receipt);
   receipt.took = reactor_.Now() - began;
   host_ids_.erase(descriptor.host_id);
+  adopted_.erase(descriptor.scope);
   SendReceipt(descriptor.scope, receipt);
 }
 

@@ -84,9 +84,19 @@ TEST_P(StoreConformanceTest, CreateFillsGenerationScopeAndEtag) {
 
 TEST_P(StoreConformanceTest, WhatWasCreatedIsReadBackWhole) {
   EnvironmentRecord record = TestRecord("checkout");
-  record.request = {"req-1", "checkout",       "/src/shop", {"cart"},         {"e2e"},
-                    true,    Keep::kOnFailure, "pr",        absl::Minutes(5), {{"KEY", "va\"lue\n"}},
-                    {},      "local",          "ci"};
+  record.request = {.request_id = "req-1",
+                    .name = "checkout",
+                    .source = "/src/shop",
+                    .source_below = "/src",
+                    .services = {"cart"},
+                    .tests = {"e2e"},
+                    .all_tests = true,
+                    .keep = Keep::kOnFailure,
+                    .profile = "pr",
+                    .ttl = absl::Minutes(5),
+                    .variables = {{"KEY", "va\"lue\n"}},
+                    .engine = "local",
+                    .owner = "ci"};
   record.delete_requested = true;
   record.verdict = Verdict::kError;
   record.cause = FullEvent(1).cause;
@@ -95,6 +105,7 @@ TEST_P(StoreConformanceTest, WhatWasCreatedIsReadBackWhole) {
   ASSERT_OK(read);
   EXPECT_EQ(read->request.request_id, "req-1");
   EXPECT_EQ(read->request.source, "/src/shop");
+  EXPECT_EQ(read->request.source_below, "/src");
   EXPECT_THAT(read->request.services, ElementsAre("cart"));
   EXPECT_THAT(read->request.tests, ElementsAre("e2e"));
   EXPECT_TRUE(read->request.all_tests);

@@ -47,7 +47,8 @@ absl::StatusOr<std::vector<uint32_t>> Resolve(const std::string& host) {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
   const UniqueFd out(fds[0]);
-  const pid_t pid = vfork();
+  const pid_t pid =
+      vfork();  // NOLINT(bugprone-unsafe-functions): posix_spawn is one, with a thread's stack to pay for.
   if (pid == 0) {
     dup2(fds[1], 1);
     execl("/usr/bin/getent", "getent", "ahostsv4", "--", host.c_str(), nullptr);

@@ -60,7 +60,7 @@ std::string Launcher::TakeWaiting(const Shell& shell) {
     return Fits(shell, request, std::max(request.slots, 1));
   });
   if (it == unmade_.end()) return "";
-  const std::string scope = *it;
+  const std::string scope = *it;  // NOLINT(performance-unnecessary-copy-initialization): what it refers to goes.
   unmade_.erase(it);
   return scope;
 }

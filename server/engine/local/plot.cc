@@ -202,10 +202,10 @@ absl::StatusOr<Child> StartMoreNetworksMaker(int first, int count) {
   auto networks = MakeMoreNetworks(first, count);
   if (networks.ok()) {
     SendParts(channel, *std::move(networks));
-  } else {
-    SendAndFlush(channel, kNetworkError, std::string(networks.status().message()), {});
+    _exit(0);
   }
-  _exit(networks.ok() ? 0 : 1);
+  SendAndFlush(channel, kNetworkError, std::string(networks.status().message()), {});
+  _exit(1);
 }
 
 absl::StatusOr<Child> StartShell(const Plot& plot, const std::string& group, const ShellParts& parts) {

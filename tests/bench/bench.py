@@ -193,12 +193,10 @@ def teardown(flags, folder):
     before = oracle.snapshot()
     with Server(folder) as server:
         warm(server, catalogue(folder, "w21-0"))
-        pool = held(server)
+        pool = settled(server)
         done = cycle(server, plain, flags.count or 30)
         slow = cycle(server, deaf, 10, "graceful")
-        end = time.monotonic() + 10  # The pool fills up again behind each environment.
-        while len(after := held(server)) != len(pool) and time.monotonic() < end:
-            time.sleep(0.05)
+        after = settled(server)
         begin = time.monotonic()
     gone = leaks(before)
     return [
@@ -220,6 +218,16 @@ def leaks(before):
         oracle.reap()
         time.sleep(0.02)
     return left
+
+
+def settled(server):
+    """The pool's network namespaces once it neither fills up nor gives back what a burst has made (after 3 s)."""
+    end, since, seen = time.monotonic() + 20, time.monotonic(), held(server)
+    while time.monotonic() - since < 5 and time.monotonic() < end:
+        time.sleep(0.05)
+        if (now := held(server)) != seen:
+            since, seen = time.monotonic(), now
+    return seen
 
 
 def held(server):

@@ -224,7 +224,8 @@ void Launcher::Drop(Shell* shell) {
 // What a burst has left is given back once nothing was asked for during kTrimAfter: an idle pool has one size.
 void Launcher::ScheduleTrim() {
   if (closing_ || trim_timer_ != 0) return;
-  trim_timer_ = reactor_.AddTimer(kTrimAfter, [this] {
+  const absl::Duration due = last_take_ + kTrimAfter - reactor_.Now();
+  trim_timer_ = reactor_.AddTimer(due > absl::ZeroDuration() ? due : kTrimAfter, [this] {
     trim_timer_ = 0;
     if (reactor_.Now() - last_take_ < kTrimAfter || !requests_.empty()) return ScheduleTrim();
     target_ = options_.pool;

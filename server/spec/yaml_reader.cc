@@ -283,7 +283,9 @@ bool CheckText(const SourceFile& file, Sink& sink) {
     if (length == 0) {
       const unsigned char byte = file.text[i];
       const bool control = byte < 0x20 || byte == 0x7F;
-      sink.Error(pos, absl::StrFormat(control ? "control character 0x%02x" : "byte 0x%02x is not UTF-8", byte),
+      sink.Error(pos,
+                 control ? absl::StrFormat("control character 0x%02x", byte)
+                         : absl::StrFormat("byte 0x%02x is not UTF-8", byte),
                  control ? "remove it, or write it as an escape in double quotes" : "save the file as UTF-8");
       return false;
     }

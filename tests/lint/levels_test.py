@@ -22,6 +22,10 @@ class LevelsTest(unittest.TestCase):
         self.assertTrue(errors("include/mayfly/plan/plan.h", '"mayfly/engine/engine.h"'))
         self.assertTrue(errors("server/engine/local/init.cc", '"server/engine/kubernetes/client.h"'))
 
+    def test_http_serves_engines_and_knows_none(self):
+        self.assertEqual([], errors("server/engine/kubernetes/client/api_client.h", '"server/http/client.h"'))
+        self.assertTrue(errors("server/http/client.cc", '"server/engine/kubernetes/client/endpoint.h"'))
+
     def test_product_never_includes_tests(self):
         self.assertTrue(errors("server/run/orchestrator.cc", '"tests/support/fake_engine.h"'))
 
@@ -29,6 +33,9 @@ class LevelsTest(unittest.TestCase):
         self.assertTrue(errors("server/run/orchestrator.cc", "<grpcpp/grpcpp.h>"))
         self.assertTrue(errors("server/plan/planner.cc", "<yaml-cpp/yaml.h>"))
         self.assertEqual([], errors("server/spec/yaml_reader.cc", "<yaml-cpp/yaml.h>"))
+        self.assertTrue(errors("server/engine/kubernetes/client/api_client.cc", "<curl/curl.h>"))
+        self.assertTrue(errors("server/run/orchestrator.cc", "<nlohmann/json.hpp>"))
+        self.assertEqual([], errors("server/engine/kubernetes/client/api_client.cc", "<nlohmann/json.hpp>"))
 
     def test_unknown_folder_fails(self):
         self.assertTrue(errors("server/misc/x.cc", "<vector>"))

@@ -43,7 +43,7 @@ CONFINED = {
     r"yaml-cpp/": ["server/spec"],
     r"git2": ["server/git"],
     r"curl/": ["server/http"],
-    r"nlohmann/": ["server/spec", "server/store", "server/report", "server/engine/kubernetes"],
+    r"nlohmann/": ["server/spec", "server/store", "server/report", "server/engine/kubernetes", "client/cli"],
     r"sqlite3": ["server/store"],
     r"pugixml": ["server/report"],
     r"grpc(pp)?/": ["server/api", "server/app", "client"],

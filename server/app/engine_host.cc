@@ -6,7 +6,7 @@
 #include "mayfly/base/status.h"
 #include "server/engine/local/launcher.h"
 #include "server/engine/local/local_engine.h"
-#include "server/engine/local/log_reader.h"
+#include "server/engine/parts/log_reader.h"
 #include "server/obs/log.h"
 
 namespace mayfly::app {
@@ -38,7 +38,7 @@ class LocalHost final : public EngineHost {
  private:
   local::LauncherHandle launcher_;  // Until Start.
   std::unique_ptr<local::LocalEngine> engine_;
-  local::LogReader logs_;
+  LogReader logs_;
 };
 
 }  // namespace

@@ -26,7 +26,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "server/engine/local/probe.h"
+#include "server/engine/parts/probe.h"
 #include "tests/support/network.h"
 
 namespace mayfly::local {

@@ -1,6 +1,6 @@
 // The engines that the conformance suite runs against: one line each at the end.
 #include "server/engine/local/local_engine.h"
-#include "server/engine/local/log_reader.h"
+#include "server/engine/parts/log_reader.h"
 #include "tests/conformance/engine_conformance.h"
 #include "tests/support/fake_engine.h"
 #include "tests/support/temp_dir.h"
@@ -76,7 +76,7 @@ class LocalUnderTest final : public EngineUnderTest {
  private:
   EngineEventSink* const sink_;
   TempDir state_;
-  local::LogReader logs_;
+  LogReader logs_;
   std::unique_ptr<local::LocalEngine> engine_;
 };
 

@@ -19,7 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/local/log_reader.h"
+#include "server/engine/parts/log_reader.h"
 #include "tests/support/local_world.h"
 
 namespace mayfly {

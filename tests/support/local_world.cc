@@ -18,8 +18,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "server/engine/local/log_reader.h"
 #include "server/engine/local/sys.h"
+#include "server/engine/parts/log_reader.h"
 
 namespace mayfly {
 
@@ -113,7 +113,7 @@ EngineEvent LocalWorld::StartService(const std::string& node, const ProcessSpec&
 }
 
 std::string LocalWorld::Output(const std::string& node) {
-  local::LogReader reader;
+  LogReader reader;
   const auto chunk = reader.ReadLog(folder() + "/logs", node, 0, 1 << 20);
   if (!chunk.ok()) return chunk.status().ToString();
   std::string text;

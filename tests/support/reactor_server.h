@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "server/engine/local/reactor.h"
+#include "server/engine/parts/reactor.h"
 #include "tests/support/network.h"
 
 namespace mayfly::local {

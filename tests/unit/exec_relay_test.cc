@@ -12,8 +12,8 @@
 #include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/local/fd_stream.h"
-#include "server/engine/local/terminal.h"
+#include "server/engine/parts/fd_stream.h"
+#include "server/engine/parts/terminal.h"
 #include "tests/support/reactor_server.h"
 #include "tests/support/status_matchers.h"
 

@@ -1,4 +1,4 @@
-#include "server/engine/local/probe_grpc.h"
+#include "server/engine/parts/probe_grpc.h"
 
 #include <cstdio>
 #include <memory>
@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/local/hpack_reader.h"
+#include "server/engine/parts/hpack_reader.h"
 #include "tests/support/child.h"
 #include "tests/support/reactor_server.h"
 #include "tests/support/status_matchers.h"

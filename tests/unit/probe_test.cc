@@ -1,4 +1,4 @@
-#include "server/engine/local/probe.h"
+#include "server/engine/parts/probe.h"
 
 #include <memory>
 
@@ -7,7 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/engine/local/probe_pace.h"
+#include "server/engine/parts/probe_pace.h"
 #include "tests/support/network.h"
 #include "tests/support/reactor_server.h"
 #include "tests/support/status_matchers.h"

@@ -1,4 +1,4 @@
-#include "server/engine/local/proxy.h"
+#include "server/engine/parts/proxy.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>

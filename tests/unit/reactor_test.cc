@@ -1,4 +1,4 @@
-#include "server/engine/local/reactor.h"
+#include "server/engine/parts/reactor.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>

@@ -1,4 +1,4 @@
-#include "server/engine/local/sock_diag.h"
+#include "server/engine/parts/sock_diag.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

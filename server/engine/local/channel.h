@@ -16,8 +16,8 @@
 
 #include "absl/status/status.h"
 #include "server/engine/local/codec.h"
-#include "server/engine/local/reactor.h"
 #include "server/engine/local/sys.h"
+#include "server/engine/parts/reactor.h"
 
 namespace mayfly::local {
 

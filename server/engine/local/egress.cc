@@ -23,7 +23,7 @@
 #include "mayfly/base/status.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/network.h"
-#include "server/engine/local/proxy.h"
+#include "server/engine/parts/proxy.h"
 
 namespace mayfly::local {
 namespace {

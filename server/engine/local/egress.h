@@ -16,9 +16,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/engine/local/channel.h"
-#include "server/engine/local/reactor.h"
-#include "server/engine/local/relay.h"
 #include "server/engine/local/sys.h"
+#include "server/engine/parts/reactor.h"
+#include "server/engine/parts/relay.h"
 
 namespace mayfly::local {
 

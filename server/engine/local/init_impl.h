@@ -17,8 +17,8 @@
 #include "server/engine/local/init.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/node.h"
-#include "server/engine/local/proxy.h"
-#include "server/engine/local/relay.h"
+#include "server/engine/parts/proxy.h"
+#include "server/engine/parts/relay.h"
 
 namespace mayfly::local {
 

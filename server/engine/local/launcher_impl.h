@@ -20,8 +20,8 @@
 #include "server/engine/local/launcher.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/plot.h"
-#include "server/engine/local/reactor.h"
 #include "server/engine/local/rootfs.h"
+#include "server/engine/parts/reactor.h"
 
 namespace mayfly::local {
 

@@ -9,7 +9,7 @@
 #include "mayfly/base/status.h"
 #include "server/engine/local/egress.h"
 #include "server/engine/local/local_engine_impl.h"
-#include "server/engine/local/proxy.h"
+#include "server/engine/parts/proxy.h"
 #include "server/obs/log.h"
 
 namespace mayfly::local {

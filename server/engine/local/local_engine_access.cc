@@ -9,7 +9,7 @@
 #include "mayfly/base/status.h"
 #include "server/engine/local/collect.h"
 #include "server/engine/local/local_engine_impl.h"
-#include "server/engine/local/terminal.h"
+#include "server/engine/parts/terminal.h"
 
 namespace mayfly::local {
 namespace {

@@ -16,10 +16,10 @@
 #include "absl/time/time.h"
 #include "mayfly/base/mutex.h"
 #include "server/engine/local/channel.h"
-#include "server/engine/local/fd_stream.h"
-#include "server/engine/local/io_thread.h"
 #include "server/engine/local/local_engine.h"
 #include "server/engine/local/messages.h"
+#include "server/engine/parts/fd_stream.h"
+#include "server/engine/parts/io_thread.h"
 
 namespace mayfly::local {
 

@@ -20,7 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
 #include "server/engine/local/netlink.h"
-#include "server/engine/local/sock_diag.h"
+#include "server/engine/parts/sock_diag.h"
 
 namespace mayfly::local {
 namespace {

@@ -12,12 +12,12 @@
 #include "mayfly/spec/process.h"
 #include "server/engine/local/cgroup.h"
 #include "server/engine/local/channel.h"
-#include "server/engine/local/log_writer.h"
 #include "server/engine/local/messages.h"
-#include "server/engine/local/probe.h"
-#include "server/engine/local/probe_budget.h"
-#include "server/engine/local/reactor.h"
-#include "server/engine/local/sock_diag.h"
+#include "server/engine/parts/log_writer.h"
+#include "server/engine/parts/probe.h"
+#include "server/engine/parts/probe_budget.h"
+#include "server/engine/parts/reactor.h"
+#include "server/engine/parts/sock_diag.h"
 
 namespace mayfly::local {
 

@@ -27,7 +27,7 @@
 #include "server/engine/local/exec_child.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/network.h"
-#include "server/engine/local/reactor.h"
+#include "server/engine/parts/reactor.h"
 
 namespace mayfly::local {
 namespace {

@@ -18,14 +18,19 @@ import images
 import layout
 import pki
 import programs
+import samples
+import services
 import supervise
 
-BINDING = f"""apiVersion: rbac.authorization.k8s.io/v1
+OBJECTS = f"""apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {{name: apiserver-kubelet}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:kubelet-api-admin"}}
 subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: apiserver-kubelet}}]
-"""
+---
+{services.MANIFEST}"""
+
+ANSWERS = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=2)"
 
 
 def inside(words, **options):
@@ -62,8 +67,8 @@ def why_not():
     """Empty where a cluster can run."""
     if os.geteuid() != 0:
         return "a cluster needs root"
-    missing = [name for name in ("containerd", "runc", "ip", "iptables", "conntrack", "nsenter", "openssl", "gcc")
-               if shutil.which(name) is None]
+    missing = [name for name in ("containerd", "runc", "ip", "iptables", "conntrack", "nsenter", "openssl", "gcc",
+                                 "docker-registry", "go") if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)}; ./dev setup" if missing else ""
 
 
@@ -71,25 +76,43 @@ def up():
     if supervise.first_process() is not None:
         print("runs already")
         return
-    node = build.module("node")
+    node, addons, folder = build.module("node"), build.module("addons"), samples.make()
     down()
     begin = time.monotonic()
     layout.ROOT.mkdir(mode=0o711)
     layout.CONFIG.mkdir()
     layout.LOGS.mkdir()
     pki.make()
-    supervise.start(programs.make(node))
+    supervise.start({**programs.make(node), **services.servers()}, services.clients(addons))
     silent = {"capture_output": True}
     _await("containerd did not take an image", lambda: inside(
         ["ctr", "-a", layout.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", images.pause(layout.CACHE)], **silent))
-    _await("the API server was not ready", lambda: kubectl("apply", "-f", "-", input=BINDING, **silent))
+    _await("the API server was not ready", lambda: kubectl("apply", "-f", "-", input=OBJECTS, **silent))
+    supervise.go_on()
     _await("the node was not there", lambda: kubectl("get", "node", layout.NODE_NAME, **silent))
     _await("the node was not ready", lambda: kubectl(
         "wait", "--for=condition=Ready", "--timeout=60s", f"node/{layout.NODE_NAME}", **silent))
+    _await("the registry took no images", lambda: _push(folder, **silent))
     # Not while it has a taint, and not before pods can be made.
     _await("the node kept its taint", _untainted)
+    _await("names were not served", lambda: inside([sys.executable, "-c", ANSWERS, services.DNS_READY], **silent))
     _await("no service account", lambda: kubectl("get", "serviceaccount", "default", **silent))
     print(f"ready after {time.monotonic() - begin:.1f} s; kubeconfig {layout.KUBECONFIG}")
+
+
+def _push(folder, **options):
+    return inside([sys.executable, "-B", layout.HERE / "images.py", folder, layout.REGISTRY], **options)
+
+
+def push_images(*words):
+    """The images of the samples into the registry; with "preload" also onto the node."""
+    folder = samples.make()
+    done = _push(folder)
+    if done.returncode == 0 and "preload" in words:
+        with subprocess.Popen(["tar", "-C", folder, "-cf", "-", "."], stdout=subprocess.PIPE) as packed:
+            done = inside(["ctr", "-a", layout.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", "-"],
+                          stdin=packed.stdout, stdout=subprocess.DEVNULL)
+    sys.exit(done.returncode)
 
 
 def down():
@@ -123,15 +146,20 @@ def reset():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["up", "down", "status", "kubeconfig", "reset", "kubectl", "exec"])
-    parser.add_argument("words", nargs=argparse.REMAINDER, help="kubectl: its arguments; exec: a command inside")
+    parser.add_argument("verb", choices=["up", "down", "status", "kubeconfig", "reset", "images", "kubectl",
+                                         "exec", "possible"])
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="images: 'preload' puts them on the node, too; kubectl: its arguments; exec: a command inside")
     flags = parser.parse_args()
     if why := why_not():
         sys.exit(why)
+    if flags.verb == "possible":
+        return
     if flags.verb == "kubeconfig":
         print(layout.KUBECONFIG)
     elif flags.verb == "kubectl":
         sys.exit(kubectl(*flags.words).returncode)
+    elif flags.verb == "images":
+        push_images(*flags.words)
     elif flags.verb == "exec":
         sys.exit(inside(flags.words).returncode)
     else:

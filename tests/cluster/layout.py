@@ -18,6 +18,11 @@ SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE = "10.96.0.1"
 API_PORT = 6443
 DNS_DOMAIN = "cluster.local"
+# One registry behind three doors on the node's address: open, with a certificate that no node trusts, with a password.
+REGISTRY_PORT, REGISTRY_TLS_PORT, REGISTRY_PASSWORD_PORT = 5000, 5001, 5002
+REGISTRY = f"{NODE_ADDRESS}:{REGISTRY_PORT}"
+TAG = "1"  # Of every image in it.
+REGISTRY_USER, REGISTRY_PASSWORD = "mayfly", "for-tests-only"
 
 PKI = ROOT / "pki"
 CONFIG = ROOT / "config"
@@ -31,7 +36,7 @@ def digest(*paths, more=""):
     """Of the files' contents, folders with all that is in them."""
     total = hashlib.sha256(more.encode())
     for path in paths:
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc") if path.is_dir() else [path]
         for file in files:
             total.update(str(file.relative_to(path.parent)).encode() + b"\0" + file.read_bytes() + b"\0")
     return total.hexdigest()[:16]

@@ -53,7 +53,7 @@ contexts:
 
 CLIENTS = {
     "admin": "/O=system:masters/CN=admin",
-    "controllers": "/CN=system:kube-controller-manager",
+    "controllers": "/O=system:masters/CN=system:kube-controller-manager",
     "scheduler": "/CN=system:kube-scheduler",
     "proxy": "/CN=system:kube-proxy",
     "kubelet": f"/O=system:nodes/CN=system:node:{layout.NODE_NAME}",

@@ -53,8 +53,9 @@ def _settle():
 class Supervisor:
     RESTART_AFTER = 0.2  # A program that ends is wanted again, but not in a loop that takes a core.
 
-    def __init__(self, programs):
-        self.programs = programs
+    def __init__(self, programs, later):
+        self.programs = {**programs, **later}
+        self.later = later
         self.running = {}  # pid -> name
         self.due = {name: 0.0 for name in programs}
 
@@ -99,7 +100,7 @@ class Supervisor:
             self.write_status()
 
     def run(self):
-        wanted = {signal.SIGCHLD, signal.SIGTERM}
+        wanted = {signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1}
         while True:
             now = time.monotonic()
             for name in [name for name, due in self.due.items() if due <= now]:
@@ -109,21 +110,25 @@ class Supervisor:
             got = signal.sigtimedwait(wanted, max(wait, 0.001))
             if got is not None and got.si_signo == signal.SIGTERM:
                 os._exit(0)  # The kernel ends the others.
+            if got is not None and got.si_signo == signal.SIGUSR1:
+                self.due |= dict.fromkeys(self.later, 0.0)
+                self.later = {}
             self.reap()
 
 
-def _be_first(programs):
+def _be_first(programs, later):
     groups.enter()
     _settle()
     null = os.open("/dev/null", os.O_RDWR)
     log = os.open(layout.LOGS / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)
-    Supervisor(programs).run()
+    Supervisor(programs, later).run()
 
 
-def start(programs):
-    """Returns when the first process runs and layout.PID names it."""
+def start(programs, later):
+    """Returns when the first process runs and layout.PID names it. `later` waits for go_on(): clients that find no server
+    would wait seconds before they try again."""
     groups.make()
     middle = os.fork()
     if middle == 0:
@@ -133,14 +138,18 @@ def start(programs):
             _check(_LIBC.unshare(NAMESPACES), "unshare")
             first = os.fork()
             if first == 0:
-                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM])
-                _be_first(programs)
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1])
+                _be_first(programs, later)
             layout.PID.write_text(f"{first} {start_time(first)}\n")
             code = 0
         finally:
             os._exit(code)
     if os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]) != 0:
         raise RuntimeError(f"the cluster's first process did not start; see {layout.LOGS}/supervisor.log")
+
+
+def go_on():
+    os.kill(first_process(), signal.SIGUSR1)
 
 
 def start_time(pid):

@@ -59,7 +59,7 @@ struct Response {
 //   DEADLINE_EXCEEDED   `deadline`, `connect` or `idle` passed
 //   UNAUTHENTICATED     TLS failed for a reason that trying again does not mend; the message names it
 //   RESOURCE_EXHAUSTED  the answer is over max_bytes
-//   INVALID_ARGUMENT    the request cannot be put: URL, header, PEM, proxy
+//   INVALID_ARGUMENT    the request cannot be put: URL, header
 //   CANCELLED           Cancel, or the Client's end
 // Messages name host and cause, never a header, a body or the URL's query.
 struct Outcome {

@@ -67,7 +67,7 @@ def why_not():
     """Empty where a cluster can run."""
     if os.geteuid() != 0:
         return "a cluster needs root"
-    missing = [name for name in ("containerd", "runc", "ip", "iptables", "conntrack", "nsenter", "openssl", "gcc",
+    missing = [name for name in ("containerd", "runc", "ip", "iptables", "conntrack", "nft", "nsenter", "openssl", "gcc",
                                  "docker-registry", "go") if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)}; ./dev setup" if missing else ""
 
@@ -96,6 +96,7 @@ def up():
     # Not while it has a taint, and not before pods can be made.
     _await("the node kept its taint", _untainted)
     _await("names were not served", lambda: inside([sys.executable, "-c", ANSWERS, services.DNS_READY], **silent))
+    _await("network policies were not enforced", lambda: inside(["nft", "list", "table", "ip", "mayfly-policy"], **silent))
     _await("no service account", lambda: kubectl("get", "serviceaccount", "default", **silent))
     print(f"ready after {time.monotonic() - begin:.1f} s; kubeconfig {layout.KUBECONFIG}")
 

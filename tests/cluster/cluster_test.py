@@ -138,6 +138,69 @@ class Images(unittest.TestCase):
         self.assertEqual(within(10, lambda: python("asks", ask), lambda said: said == "200"), "200")
 
 
+class Policies(unittest.TestCase):
+    """In the order of their names: each adds to what the one before has allowed."""
+
+    ASK = ("import socket, sys\ntry: socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.5).close(); print('open')\n"
+           "except OSError as error: print(error)")
+
+    @classmethod
+    def setUpClass(cls):
+        apply(*(pod(f"policy-{name}", image("mayfly/base"), ["python3", "-m", "http.server", "8080"])
+                for name in ("server", "friend", "stranger")))
+        ready("policy-server", "policy-friend", "policy-stranger")
+        cls.address = kubectl("get", "pod", "policy-server", "-o", "jsonpath={.status.podIP}")
+
+    @classmethod
+    def tearDownClass(cls):
+        kubectl("delete", "networkpolicy", "--all")
+
+    def reach(self, name, address=None, port=8080):
+        return kubectl("exec", f"policy-{name}", "--", "python3", "-c", self.ASK, address or self.address, str(port)).strip()
+
+    def expect(self, said, name, *to):
+        self.assertEqual(within(5, lambda: self.reach(name, *to), lambda got: got == said), said, name)
+
+    @staticmethod
+    def allow(name, selected, **rules):
+        apply({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": {
+            "podSelector": {"matchLabels": {"app": f"policy-{selected}"}}, **rules}})
+
+    def test_1_nothing_is_denied_without_a_policy(self):
+        for name in ("friend", "stranger"):
+            self.expect("open", name)
+
+    def test_2_what_is_denied_does_not_answer(self):
+        self.allow("deny-in", "server", policyTypes=["Ingress"])
+        self.expect("timed out", "friend")
+        done = cluster.inside(["/usr/bin/python3", "-c", self.ASK, self.address, "8080"], capture_output=True)
+        self.assertEqual(done.stdout.strip(), "open", "the node itself probes")
+
+    def test_3_who_is_let_in_gets_an_answer(self):
+        self.allow("friends-in", "server", ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "policy-friend"}}}],
+                                                     "ports": [{"port": 8080}]}])
+        self.expect("open", "friend")
+        self.expect("timed out", "stranger")
+
+    def test_4_nothing_goes_out_either_not_even_to_the_node(self):
+        self.allow("deny-out", "friend", policyTypes=["Egress"])
+        self.expect("timed out", "friend")
+        self.expect("timed out", "friend", layout.NODE_ADDRESS, layout.REGISTRY_PORT)
+        self.expect("open", "stranger", layout.NODE_ADDRESS, layout.REGISTRY_PORT)
+        self.allow("names-out", "friend", policyTypes=["Egress"], egress=[
+            {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}]},
+            {"to": [{"ipBlock": {"cidr": f"{layout.NODE_ADDRESS}/32"}}], "ports": [{"port": 5000, "endPort": 5001}]}])
+        self.expect("open", "friend", layout.NODE_ADDRESS, 53)
+        self.expect("open", "friend", layout.NODE_ADDRESS, layout.REGISTRY_PORT)
+        self.expect("timed out", "friend", layout.NODE_ADDRESS, layout.REGISTRY_PASSWORD_PORT)
+
+    def test_5_a_pod_is_known_before_its_first_packet(self):
+        self.allow("late-in", "server", ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "policy-late"}}}]}])
+        apply(pod("policy-late", image("mayfly/base"), ["sh", "-c", f"python3 -c \"{self.ASK}\" {self.address} 8080; sleep 1000"]))
+        ready("policy-late")
+        self.assertEqual(within(5, lambda: kubectl("logs", "policy-late").strip(), bool), "open")
+
+
 def main():
     if why := cluster.why_not():
         print(f"the cluster tier cannot run here: {why}")

@@ -29,6 +29,7 @@ CONFIG = ROOT / "config"
 LOGS = ROOT / "logs"
 KUBECONFIG = ROOT / "kubeconfig"
 PID = ROOT / "init.pid"
+CNI = ROOT / "cni-plugins"
 CONTAINERD_SOCKET = ROOT / "containerd.sock"
 
 

@@ -1,6 +1,7 @@
 """What runs in the cluster: each program's configuration and command line, in order of start."""
 import json
 
+import images
 import layout
 
 PKI, CONFIG, ROOT = layout.PKI, layout.CONFIG, layout.ROOT
@@ -19,7 +20,7 @@ state = "{ROOT}/containerd-state"
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = "{CONFIG}/certs.d"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{layout.CNI}"
     conf_dir = "{CONFIG}/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
@@ -35,7 +36,12 @@ state = "{ROOT}/containerd-state"
             {"type": "bridge", "bridge": "pods0", "isGateway": True, "hairpinMode": True,
              "ipam": {"type": "host-local", "ranges": [[{"subnet": layout.POD_RANGE}]],
                       "routes": [{"dst": "0.0.0.0/0"}], "dataDir": str(ROOT / "cni")}},
-            {"type": "portmap", "capabilities": {"portMappings": True}}]}))
+            {"type": "portmap", "capabilities": {"portMappings": True}}, {"type": "policy"}]}))
+    layout.CNI.mkdir()
+    for plugin in ("loopback", "bridge", "host-local", "portmap"):
+        (layout.CNI / plugin).symlink_to(f"/usr/lib/cni/{plugin}")
+    (layout.CNI / "policy").write_bytes(images.compiled((layout.HERE / "cni.c").read_text(), "-Os"))
+    (layout.CNI / "policy").chmod(0o755)
     return ["containerd", "--config", CONFIG / "containerd.toml"]
 
 

@@ -7,19 +7,23 @@ import pki
 CONFIG, PKI, ROOT, NODE = layout.CONFIG, layout.PKI, layout.ROOT, layout.NODE_ADDRESS
 
 # What these programs may do, and the objects that they need.
-MANIFEST = """apiVersion: rbac.authorization.k8s.io/v1
+_RIGHTS = """apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
-metadata: {name: "mayfly-test:dns"}
+metadata: {{name: "mayfly-test:{0}"}}
 rules:
-- {apiGroups: [""], resources: [services, namespaces, pods], verbs: [list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+{1}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {name: "mayfly-test:dns"}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "mayfly-test:dns"}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: "mayfly-test:dns"}]
+metadata: {{name: "mayfly-test:{0}"}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "mayfly-test:{0}"}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: "mayfly-test:{0}"}}]
+---
 """
+MANIFEST = _RIGHTS.format("dns", """- {apiGroups: [""], resources: [services, namespaces, pods], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}""") + \
+    _RIGHTS.format("policy", """- {apiGroups: [""], resources: [namespaces, pods], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [list, watch]}""")
 DNS_READY = f"http://{NODE}:8181/ready"
 
 
@@ -93,7 +97,11 @@ def servers():
 
 def clients(addons):
     """Name -> words, for what the API server must know first. `addons` is the program made of tests/cluster/addons."""
-    return _words({"dns": _dns(addons)})
+    return _words({
+        "dns": _dns(addons),
+        "policy": [addons, "policy", "-kubeconfig", _client("policy"), "-node", layout.NODE_NAME,
+                   "-socket", layout.CNI / "policy.sock"],
+    })
 
 
 def _words(made):

@@ -7,9 +7,9 @@ import (
 )
 
 func main() {
-	programs := map[string]func(){"dns": runDNS}
+	programs := map[string]func(){"dns": runDNS, "policy": runPolicy}
 	if len(os.Args) < 2 || programs[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: addons dns ARGUMENTS...")
+		fmt.Fprintln(os.Stderr, "usage: addons dns|policy ARGUMENTS...")
 		os.Exit(2)
 	}
 	run := programs[os.Args[1]]

@@ -30,3 +30,19 @@ function(mayfly_test name)
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL})
   set_tests_properties(${name} PROPERTIES ENVIRONMENT "MAYFLY_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
 endfunction()
+
+# mayfly_cluster_program(NAME sources... [TIMEOUT 300] [ARGS words...] [DEPS targets...]): a GoogleTest program that runs
+# inside the test cluster's network with KUBECONFIG set; skipped where there is no cluster.
+function(mayfly_cluster_program name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "ARGS;DEPS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE mayfly_options mayfly_test_support ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND /usr/bin/python3 -B ${CMAKE_SOURCE_DIR}/tests/cluster/inside.py $<TARGET_FILE:${name}>
+    ${ARG_ARGS} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS cluster TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL TRUE SKIP_RETURN_CODE 77
+    ENVIRONMENT "MAYFLY_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+endfunction()

@@ -1,6 +1,7 @@
 #include "server/http/client.h"
 
 #include <curl/curl.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <atomic>
@@ -20,7 +21,7 @@
 namespace mayfly::http {
 namespace {
 
-absl::Duration Now() {
+absl::Duration SteadyTime() {
   return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
@@ -40,7 +41,13 @@ class Client::Impl : public Loop {
     curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
     curl_multi_setopt(multi_, CURLMOPT_MAX_HOST_CONNECTIONS, static_cast<long>(options_.max_host_connections));
     curl_multi_setopt(multi_, CURLMOPT_MAX_CONCURRENT_STREAMS, 100L);
+    // A connection that the peer closed must not end the process; libcurl leaves that to us.
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
     thread_ = std::thread([this] { Run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   ~Impl() override {
@@ -66,7 +73,7 @@ class Client::Impl : public Loop {
     MutexLock lock(mutex_);
     if (stopped_) return 0;
     const TimerId id = ++last_timer_;
-    const absl::Duration due = Now() + std::max(delay, absl::ZeroDuration());
+    const absl::Duration due = SteadyTime() + std::max(delay, absl::ZeroDuration());
     due_.emplace(id, due);
     timers_.emplace(std::make_pair(due, id), std::move(fn));
     Wake();
@@ -84,7 +91,7 @@ class Client::Impl : public Loop {
     due_.erase(found);
   }
 
-  absl::Duration Monotonic() const override { return Now(); }
+  absl::Duration Monotonic() const override { return SteadyTime(); }
   absl::Time Wall() const override { return absl::Now(); }
 
   bool OnThread() const { return std::this_thread::get_id() == thread_id_.load(); }
@@ -122,13 +129,13 @@ class Client::Impl : public Loop {
   void Start(RequestId id, Request request, Sinks sinks) {
     auto running = std::make_unique<Running>(std::move(request), std::move(sinks), options_, [this, id] { Note(id); });
     Transfer& transfer = running->transfer;
-    running->last_byte = Now();
+    running->last_byte = SteadyTime();
     if (Stopping()) {
       transfer.Finish(absl::CancelledError("the client ended"));
       return;
     }
     if (absl::Status status = transfer.Prepare(); !status.ok()) {
-      transfer.Finish(status);
+      transfer.Finish(std::move(status));
       return;
     }
     const Request& sent = transfer.request();
@@ -148,7 +155,7 @@ class Client::Impl : public Loop {
   // Inside libcurl: takes a note only.
   void Note(RequestId id) {
     Running& running = *transfers_.at(id);
-    running.last_byte = Now();
+    running.last_byte = SteadyTime();
     if (!running.has_bytes) with_bytes_.push_back(id);
     running.has_bytes = true;
   }
@@ -157,7 +164,7 @@ class Client::Impl : public Loop {
     const auto found = transfers_.find(id);
     if (found == transfers_.end()) return;
     Running& running = *found->second;
-    const absl::Duration left = running.last_byte + running.transfer.request().idle - Now();
+    const absl::Duration left = running.last_byte + running.transfer.request().idle - SteadyTime();
     if (left > absl::ZeroDuration()) {
       running.idle = PostAfter(left, [this, id] { CheckIdle(id); });
     } else {
@@ -173,7 +180,7 @@ class Client::Impl : public Loop {
                 absl::StrCat(OriginOf(request.url), ": ", what, " within ", HumanDuration(limit(request)))));
   }
 
-  void End(RequestId id, const absl::Status& status) {
+  void End(RequestId id, absl::Status status) {
     const auto found = transfers_.find(id);
     if (found == transfers_.end()) return;
     const std::unique_ptr<Running> running = std::move(found->second);
@@ -181,7 +188,7 @@ class Client::Impl : public Loop {
     Cancel(running->deadline);
     Cancel(running->idle);
     if (running->in_multi) curl_multi_remove_handle(multi_, running->transfer.easy());
-    running->transfer.Finish(status);
+    running->transfer.Finish(std::move(status));
   }
 
   void DeliverAll() {
@@ -222,7 +229,7 @@ class Client::Impl : public Loop {
       fn = nullptr;  // Releases what it captured before the next one runs.
     }
     bool ran = !batch.empty();
-    const absl::Duration now = Now();
+    const absl::Duration now = SteadyTime();
     for (;;) {
       std::function<void()> fn;
       {
@@ -241,7 +248,7 @@ class Client::Impl : public Loop {
     MutexLock lock(mutex_);
     if (!posted_.empty() || stopping_) return 0;
     if (timers_.empty()) return 60000;
-    const absl::Duration wait = timers_.begin()->first.first - Now();
+    const absl::Duration wait = timers_.begin()->first.first - SteadyTime();
     return static_cast<int>(
         std::clamp<int64_t>(absl::ToInt64Milliseconds(absl::Ceil(wait, absl::Milliseconds(1))), 0, 60000));
   }

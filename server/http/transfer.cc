@@ -304,17 +304,17 @@ bool Transfer::MayHaveBeenSent() const {
   return ready > 0 || bytes > 0 || header_bytes_ > 0;
 }
 
-void Transfer::Finish(const absl::Status& status) {
+void Transfer::Finish(absl::Status status) {
   const bool sent = MayHaveBeenSent();
   if (Streams()) {
     if (status.ok()) Deliver();
-    if (sinks_.on_end) sinks_.on_end(status, sent);
+    if (sinks_.on_end) sinks_.on_end(std::move(status), sent);
     return;
   }
   if (status.ok()) {
     sinks_.done({std::move(response_), true});
   } else {
-    sinks_.done({status, sent});
+    sinks_.done({std::move(status), sent});
   }
 }
 

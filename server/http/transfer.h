@@ -43,7 +43,7 @@ class Transfer {
   // The status for how libcurl ended the transfer.
   absl::Status Translate(CURLcode code) const;
   // Calls the last callback. Outside libcurl only, and once; `easy()` is in no multi handle any more.
-  void Finish(const absl::Status& status);
+  void Finish(absl::Status status);
   // Nothing but Finish will call back any more.
   void Mute() { muted_ = true; }
 

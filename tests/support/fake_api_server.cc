@@ -324,7 +324,7 @@ void FakeApiServer::Delete(HttpExchange& exchange) {
   if (code == 404) return Fail(exchange, 404, "NotFound", NameOf(request.path) + " not found");
   if (code == 409) {
     return Fail(exchange, 409, "Conflict",
-                "Operation cannot be fulfilled: Precondition failed: UID in precondition: " + uid);
+                "Operation cannot be fulfilled: the UID in the precondition (" + uid + ") does not match");
   }
   exchange.Answer(200, R"({"kind":"Status","apiVersion":"v1","status":"Success"})");
 }

@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "mayfly/base/mutex.h"
 #include "server/engine/kubernetes/client/api_client.h"
 #include "server/engine/kubernetes/client/api_error.h"
 #include "server/engine/kubernetes/client/json_text.h"
@@ -245,7 +246,9 @@ TEST_F(KubeApiClientTest, ACreateThatFindsSomebodyElsesObjectLeavesItAlone) {
 
 TEST_F(KubeApiClientTest, ACreateThatArrivedLateIsRecognisedWhenTheSecondIsTurnedAway) {
   json late;
+  Mutex mutex;
   Start([&](HttpExchange& exchange, int n) {
+    MutexLock lock(mutex);
     if (n == 0) {
       late = json::parse(exchange.request().body);
       exchange.Reset();

@@ -32,13 +32,14 @@ void Run(Requester& requester, ApiCall call, ApiClient::Done done) {
   requester.Call(std::move(call), [done = std::move(done), what](ApiReply reply) {
     const bool unknown = !reply.body.ok() && reply.maybe_done;
     absl::StatusOr<Json> value = Parse(std::move(reply.body), what);
-    done(unknown ? absl::StatusOr<Json>(WithUnknownOutcome(value.status())) : std::move(value));
+    if (unknown) value = WithUnknownOutcome(value.status());
+    done(std::move(value));
   });
 }
 
 // For objects that cannot be sent at all: `done` still comes on the client's thread.
-void Reject(Requester& requester, const absl::Status& status, ApiClient::Done done) {
-  requester.loop().Post([status, done = std::move(done)] { done(status); });
+void Reject(Requester& requester, absl::Status status, ApiClient::Done done) {
+  requester.loop().Post([status = std::move(status), done = std::move(done)]() mutable { done(std::move(status)); });
 }
 
 }  // namespace

@@ -32,9 +32,11 @@ absl::StatusCode CodeOf(const ApiFailure& failure) {
       return absl::StatusCode::kNotFound;
     case 409:
       if (failure.reason == "AlreadyExists") return absl::StatusCode::kAlreadyExists;
-      // The server has no reason of its own for preconditions.
-      return absl::StrContains(failure.message, "Precondition failed") ? absl::StatusCode::kFailedPrecondition
-                                                                       : absl::StatusCode::kAborted;
+      // The server has no reason of its own for preconditions, and two ways to say so.
+      return absl::StrContains(failure.message, "Precondition failed") ||
+                     absl::StrContains(failure.message, "UID in the precondition")
+                 ? absl::StatusCode::kFailedPrecondition
+                 : absl::StatusCode::kAborted;
     case 410:
       return absl::StatusCode::kOutOfRange;
     case 429:

@@ -45,7 +45,7 @@ class Lister : public std::enable_shared_from_this<Lister> {
  private:
   void OnChunk(ApiReply reply, bool first) {
     if (!reply.body.ok()) {
-      if (!absl::IsOutOfRange(reply.body.status()) || first) return done_(reply.body.status());
+      if (!absl::IsOutOfRange(reply.body.status()) || first) return done_(std::move(reply.body).status());
       ++tries_;
       items_ = Json::array();
       return Next("");

@@ -93,7 +93,10 @@ Requester::Requester(Endpoint endpoint, const ApiClientOptions& options, int con
 Requester::~Requester() {
   http_->RunAndWait([this] {
     closing_ = true;
-    while (!flights_.empty()) Finish(flights_.begin()->second, absl::CancelledError("the client ended"));
+    while (!flights_.empty()) {
+      const std::shared_ptr<Flight> flight = flights_.begin()->second;  // The entry goes before the flight may.
+      Finish(flight, absl::CancelledError("the client ended"));
+    }
     while (!streams_.empty()) EndStream(streams_.begin()->first, absl::CancelledError("the client ended"));
   });
   door_->Shut();
@@ -175,9 +178,10 @@ http::Request Requester::Prepare(absl::string_view target, const Credentials& cr
 void Requester::Put(const std::shared_ptr<Flight>& flight, absl::StatusOr<Credentials> credentials) {
   if (flight->finished) return;
   if (!credentials.ok()) {
-    const absl::Status status = Annotate(credentials.status(), flight->call.what);
+    absl::Status status = Annotate(credentials.status(), flight->call.what);
     ++flight->attempts;
-    return IsFinal(status) ? Finish(flight, status) : Again(flight, status, absl::ZeroDuration());
+    if (IsFinal(status)) return Finish(flight, std::move(status));
+    return Again(flight, std::move(status), absl::ZeroDuration());
   }
   flight->used = *std::move(credentials);
   const ApiCall& call = flight->call;
@@ -202,35 +206,35 @@ void Requester::OnOutcome(const std::shared_ptr<Flight>& flight, const http::Out
     return OnAnswer(flight, *outcome.response);
   }
   Count(call.verb, 0, 1, 0, 0);
-  const absl::Status status = Annotate(outcome.response.status(), call.what);
+  absl::Status status = Annotate(outcome.response.status(), call.what);
   flight->maybe_done = flight->maybe_done || outcome.sent;
   flight->fresh = absl::IsDeadlineExceeded(status);
-  if (IsFinal(status) || (outcome.sent && !call.repeatable)) return Finish(flight, status);
-  Again(flight, status, absl::ZeroDuration());
+  if (IsFinal(status) || (outcome.sent && !call.repeatable)) return Finish(flight, std::move(status));
+  Again(flight, std::move(status), absl::ZeroDuration());
 }
 
 void Requester::OnAnswer(const std::shared_ptr<Flight>& flight, const http::Response& response) {
   const ApiCall& call = flight->call;
   if (response.status < 300) return Finish(flight, response.body);
-  const absl::Status status = StatusOf(ParseFailure(response.status, response.body), call.what);
+  absl::Status status = StatusOf(ParseFailure(response.status, response.body), call.what);
   flight->fresh = false;
   if (response.status == 401) {
     endpoint_.authorizer->Refused(flight->used);
-    if (std::exchange(flight->refused, true)) return Finish(flight, status);
+    if (std::exchange(flight->refused, true)) return Finish(flight, std::move(status));
     return Try(flight);
   }
   // The server turned it away before it did anything.
-  if (response.status == 429) return Again(flight, status, RetryAfter(response));
-  if (response.status < 500) return Finish(flight, status);
+  if (response.status == 429) return Again(flight, std::move(status), RetryAfter(response));
+  if (response.status < 500) return Finish(flight, std::move(status));
   // An error of the server, or of something before it, says nothing about what has been done.
   flight->maybe_done = true;
-  if (!call.repeatable) return Finish(flight, status);
-  Again(flight, status, RetryAfter(response));
+  if (!call.repeatable) return Finish(flight, std::move(status));
+  Again(flight, std::move(status), RetryAfter(response));
 }
 
-void Requester::Again(const std::shared_ptr<Flight>& flight, const absl::Status& why, absl::Duration retry_after) {
+void Requester::Again(const std::shared_ptr<Flight>& flight, absl::Status why, absl::Duration retry_after) {
   const absl::Duration pause = std::max(Pause(std::max(flight->attempts - 1, 0)), retry_after * (1 + 0.1 * Random()));
-  if (Now() + pause >= flight->call.deadline) return Finish(flight, why);
+  if (Now() + pause >= flight->call.deadline) return Finish(flight, std::move(why));
   After(pause, [this, flight] { Try(flight); });
 }
 
@@ -286,7 +290,7 @@ void Requester::Connect(uint64_t id, absl::StatusOr<Credentials> credentials) {
         absl::StrAppend(&opened->error_body,
                         data.substr(0, kMaxErrorBody - std::min(kMaxErrorBody, opened->error_body.size())));
       },
-      [this, id](const absl::Status& status, bool) { EndStream(id, status); });
+      [this, id](absl::Status status, bool) { EndStream(id, std::move(status)); });
 }
 
 void Requester::EndStream(uint64_t id, absl::Status status) {
@@ -301,7 +305,7 @@ void Requester::EndStream(uint64_t id, absl::Status status) {
     status = Annotate(status, stream->call.what);
   }
   if (!status.ok()) Count(stream->call.verb, 0, 1, 0, 0);
-  stream->on_end({status, stream->retry_after});
+  stream->on_end({std::move(status), stream->retry_after});
 }
 
 void Requester::Close(uint64_t id) {

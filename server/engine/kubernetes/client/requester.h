@@ -91,7 +91,7 @@ class Requester {
   void Put(const std::shared_ptr<Flight>& flight, absl::StatusOr<Credentials> credentials);
   void OnOutcome(const std::shared_ptr<Flight>& flight, const http::Outcome& outcome);
   void OnAnswer(const std::shared_ptr<Flight>& flight, const http::Response& response);
-  void Again(const std::shared_ptr<Flight>& flight, const absl::Status& why, absl::Duration retry_after);
+  void Again(const std::shared_ptr<Flight>& flight, absl::Status why, absl::Duration retry_after);
   void Finish(const std::shared_ptr<Flight>& flight, absl::StatusOr<std::string> body);
   void Connect(uint64_t id, absl::StatusOr<Credentials> credentials);
   void EndStream(uint64_t id, absl::Status status);

@@ -19,8 +19,8 @@ using Json = nlohmann::json;
 // What a lost answer is looked up with, even where the call's own time is over.
 constexpr absl::Duration kLookUp = absl::Seconds(5);
 
-absl::StatusOr<Json> Parsed(const absl::StatusOr<std::string>& body, absl::string_view what) {
-  if (!body.ok()) return body.status();
+absl::StatusOr<Json> Parsed(absl::StatusOr<std::string> body, absl::string_view what) {
+  if (!body.ok()) return std::move(body).status();
   absl::StatusOr<Json> value = ParseJson(*body);
   if (!value.ok()) return absl::UnavailableError(absl::StrCat(what, ": the answer is ", value.status().message()));
   return value;
@@ -31,7 +31,7 @@ void LookUp(Requester& requester, const std::string& path, absl::Duration deadli
   const std::string what = Describe("get", path);
   requester.Call(
       {.verb = "get", .what = what, .target = path, .deadline = std::max(deadline, requester.Now() + kLookUp)},
-      [done = std::move(done), what](const ApiReply& reply) { done(Parsed(reply.body, what)); });
+      [done = std::move(done), what](ApiReply reply) { done(Parsed(std::move(reply.body), what)); });
 }
 
 class Creation : public std::enable_shared_from_this<Creation> {
@@ -58,7 +58,7 @@ class Creation : public std::enable_shared_from_this<Creation> {
                      .repeatable = false,
                      .deadline = deadline_,
                      .earlier = tries_++},
-                    [self = shared_from_this()](const ApiReply& reply) { self->OnReply(reply); });
+                    [self = shared_from_this()](ApiReply reply) { self->OnReply(std::move(reply)); });
   }
 
  private:
@@ -67,26 +67,26 @@ class Creation : public std::enable_shared_from_this<Creation> {
     return key.empty() ? "" : TextAt(object, {"metadata", "annotations", key});
   }
 
-  void OnReply(const ApiReply& reply) {
-    const absl::Status& status = reply.body.status();
-    if (status.ok()) return done_(Parsed(reply.body, what_));
+  void OnReply(ApiReply reply) {
+    if (reply.body.ok()) return done_(Parsed(std::move(reply.body), what_));
+    absl::Status status = std::move(reply.body).status();
     const bool exists = absl::IsAlreadyExists(status);
     const bool unknown = reply.maybe_done && !exists;
     // An object that exists may be ours all the same: from an attempt that libcurl repeated, or one that came late.
-    if (!unknown && !(exists && !identity_.empty())) return done_(status);
-    if (name_.empty()) return done_(unknown ? WithUnknownOutcome(status) : status);
+    if (!unknown && !(exists && !identity_.empty())) return done_(std::move(status));
+    if (name_.empty()) return done_(unknown ? WithUnknownOutcome(status) : std::move(status));
     LookUp(requester_, absl::StrCat(collection_, "/", name_), deadline_,
-           [self = shared_from_this(), status, unknown](absl::StatusOr<Json> found) {
-             self->OnFound(std::move(found), status, unknown);
+           [self = shared_from_this(), status = std::move(status), unknown](absl::StatusOr<Json> found) mutable {
+             self->OnFound(std::move(found), std::move(status), unknown);
            });
   }
 
-  void OnFound(absl::StatusOr<Json> found, const absl::Status& status, bool unknown) {
+  void OnFound(absl::StatusOr<Json> found, absl::Status status, bool unknown) {
     if (found.ok()) {
       if (!identity_.empty() && IdentityOf(*found) == identity_) return done_(std::move(found));
-      return done_(unknown ? Foreign() : status);
+      return done_(unknown ? Foreign() : std::move(status));
     }
-    if (!unknown) return done_(status);
+    if (!unknown) return done_(std::move(status));
     if (!absl::IsNotFound(found.status())) return done_(WithUnknownOutcome(status));
     // Nothing of ours is there. Should the lost attempt still be on its way, then this one finds its object.
     if (requester_.Now() >= deadline_) return done_(WithUnknownOutcome(status));
@@ -132,28 +132,28 @@ class Deletion : public std::enable_shared_from_this<Deletion> {
                      .repeatable = options_.uid.empty(),
                      .deadline = deadline_,
                      .earlier = tries_++},
-                    [self = shared_from_this()](const ApiReply& reply) { self->OnReply(reply); });
+                    [self = shared_from_this()](ApiReply reply) { self->OnReply(std::move(reply)); });
   }
 
  private:
-  void OnReply(const ApiReply& reply) {
-    const absl::Status& status = reply.body.status();
-    if (status.ok()) return done_(Parsed(reply.body, what_));
+  void OnReply(ApiReply reply) {
+    if (reply.body.ok()) return done_(Parsed(std::move(reply.body), what_));
+    absl::Status status = std::move(reply.body).status();
     if (absl::IsNotFound(status)) return done_(Json());
     // Another object under the name, after an attempt of ours that may have arrived: the one that was meant is gone.
     if (absl::IsFailedPrecondition(status) && lost_) return done_(Json());
-    if (!reply.maybe_done) return done_(status);
+    if (!reply.maybe_done) return done_(std::move(status));
     if (options_.uid.empty()) return done_(WithUnknownOutcome(status));
     lost_ = true;
     LookUp(requester_, path_, deadline_,
            [self = shared_from_this(), status](const absl::StatusOr<Json>& found) { self->OnFound(found, status); });
   }
 
-  void OnFound(const absl::StatusOr<Json>& found, const absl::Status& status) {
+  void OnFound(absl::StatusOr<Json> found, const absl::Status& status) {
     if (absl::IsNotFound(found.status())) return done_(Json());
     if (!found.ok()) return done_(WithUnknownOutcome(status));
     if (TextAt(*found, {"metadata", "uid"}) != options_.uid) return done_(Json());
-    if (BeingDeletedAsAsked(*found)) return done_(*found);
+    if (BeingDeletedAsAsked(*found)) return done_(std::move(found));
     if (requester_.Now() >= deadline_) return done_(WithUnknownOutcome(status));
     Put();
   }

@@ -15,7 +15,7 @@ _FLAGS = ("-s -w -X k8s.io/component-base/version.gitVersion=v{0} -X k8s.io/comp
 def _go():
     go = shutil.which("go")
     if go is None:
-        raise RuntimeError("the test cluster is built from Go modules: Go 1.24 or later is needed in PATH")
+        raise RuntimeError("the test cluster is built from Go modules: Go 1.25 or later is needed in PATH")
     return go
 
 

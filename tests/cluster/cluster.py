@@ -76,14 +76,15 @@ def up():
     if supervise.first_process() is not None:
         print("runs already")
         return
-    node, addons, folder = build.module("node"), build.module("addons"), samples.make()
+    node, addons, ingress = (build.module(name) for name in ("node", "addons", "ingress"))
+    folder = samples.make()
     down()
     begin = time.monotonic()
     layout.ROOT.mkdir(mode=0o711)
     layout.CONFIG.mkdir()
     layout.LOGS.mkdir()
     pki.make()
-    supervise.start({**programs.make(node), **services.servers()}, services.clients(addons))
+    supervise.start({**programs.make(node), **services.servers()}, services.clients(addons, ingress))
     silent = {"capture_output": True}
     _await("containerd did not take an image", lambda: inside(
         ["ctr", "-a", layout.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", images.pause(layout.CACHE)], **silent))

@@ -201,6 +201,45 @@ class Policies(unittest.TestCase):
         self.assertEqual(within(5, lambda: kubectl("logs", "policy-late").strip(), bool), "open")
 
 
+class Ingresses(unittest.TestCase):
+    def answer(self, host, path="/"):
+        ask = ("import http.client, sys\nc = http.client.HTTPConnection(sys.argv[1], timeout=2)\n"
+               "c.request('GET', sys.argv[3], headers={'Host': sys.argv[2]})\nprint(c.getresponse().status)")
+        done = cluster.inside(["/usr/bin/python3", "-c", ask, layout.NODE_ADDRESS, host, path], capture_output=True)
+        return (done.stdout + done.stderr).strip()
+
+    def test_an_ingress_leads_to_the_pods_of_its_service(self):
+        web = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+               "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}
+        to = {"service": {"name": "web", "port": {"number": 80}}}
+        apply(web, pod("web", image("mayfly/workload"), ["./mayfly-workload", "http", "8080"]), {
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}, "spec": {"rules": [{
+                "host": "web.test", "http": {"paths": [{"path": "/in", "pathType": "Prefix", "backend": to}]}}]}})
+        self.assertEqual(within(20, lambda: self.answer("web.test", "/in/side"), lambda said: said == "200"), "200")
+        self.assertEqual(self.answer("web.test", "/inside"), "404")
+        self.assertEqual(self.answer("other.test", "/in"), "404")
+        status = within(5, lambda: kubectl("get", "ingress", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"), bool)
+        self.assertEqual(status, layout.NODE_ADDRESS)
+
+
+class Volumes(unittest.TestCase):
+    def test_a_claim_is_bound_when_a_pod_uses_it_and_outlives_the_pod(self):
+        claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+                 "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}
+        uses = {"mounts": [{"name": "data", "mountPath": "/data"}],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}
+        apply(claim, pod("writes", image("mayfly/base"), ["sh", "-c", "echo kept >/data/file; sleep 1000"], **uses))
+        ready("writes")
+        folder = kubectl("get", "pvc", "data", "-o", "jsonpath={.spec.volumeName}")
+        kubectl("delete", "pod", "writes")
+        apply(pod("reads", image("mayfly/base"), ["sleep", "1000"], **uses))
+        ready("reads")
+        self.assertEqual(kubectl("exec", "reads", "--", "cat", "/data/file").strip(), "kept")
+        kubectl("delete", "pod", "reads")
+        kubectl("delete", "pvc", "data")
+        self.assertTrue(within(10, lambda: not (layout.ROOT / "volumes" / folder).exists(), bool))
+
+
 def main():
     if why := cluster.why_not():
         print(f"the cluster tier cannot run here: {why}")

@@ -18,6 +18,7 @@ SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE = "10.96.0.1"
 API_PORT = 6443
 DNS_DOMAIN = "cluster.local"
+INGRESS_PORT = 80
 # One registry behind three doors on the node's address: open, with a certificate that no node trusts, with a password.
 REGISTRY_PORT, REGISTRY_TLS_PORT, REGISTRY_PASSWORD_PORT = 5000, 5001, 5002
 REGISTRY = f"{NODE_ADDRESS}:{REGISTRY_PORT}"

@@ -1,4 +1,4 @@
-"""What a cluster has beside Kubernetes itself: names, images. Each program's configuration and command line."""
+"""What a cluster has beside Kubernetes itself: names, images, network policies, ingress, volumes. Each program's configuration and command line."""
 import crypt
 
 import layout
@@ -23,7 +23,27 @@ subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: "mayfly-test
 MANIFEST = _RIGHTS.format("dns", """- {apiGroups: [""], resources: [services, namespaces, pods], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}""") + \
     _RIGHTS.format("policy", """- {apiGroups: [""], resources: [namespaces, pods], verbs: [list, watch]}
-- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [list, watch]}""")
+- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [list, watch]}""") + \
+    _RIGHTS.format("ingress", """- {apiGroups: [""], resources: [services, secrets, nodes], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], verbs: [get, list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [update]}""") + \
+    _RIGHTS.format("volumes", """- {apiGroups: [""], resources: [persistentvolumes], verbs: [get, list, watch, create, patch, update, delete]}
+- {apiGroups: [""], resources: [persistentvolumeclaims], verbs: [get, list, watch, update]}
+- {apiGroups: [""], resources: [nodes], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [events], verbs: [create, patch, update]}
+- {apiGroups: [storage.k8s.io], resources: [storageclasses], verbs: [get, list, watch]}""") + """
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: traefik, annotations: {ingressclass.kubernetes.io/is-default-class: "true"}}
+spec: {controller: traefik.io/ingress-controller}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: folders, annotations: {storageclass.kubernetes.io/is-default-class: "true"}}
+provisioner: mayfly.test/folders
+volumeBindingMode: WaitForFirstConsumer
+"""
 DNS_READY = f"http://{NODE}:8181/ready"
 
 
@@ -95,12 +115,15 @@ def servers():
     })
 
 
-def clients(addons):
-    """Name -> words, for what the API server must know first. `addons` is the program made of tests/cluster/addons."""
+def clients(addons, ingress):
+    """Name -> words, for what the API server must know first: the programs made of tests/cluster/addons and ingress."""
     return _words({
         "dns": _dns(addons),
         "policy": [addons, "policy", "-kubeconfig", _client("policy"), "-node", layout.NODE_NAME,
                    "-socket", layout.CNI / "policy.sock"],
+        "ingress": [ingress, "-kubeconfig", _client("ingress"), "-address", f"{NODE}:{layout.INGRESS_PORT}", "-ip", NODE],
+        "volumes": [addons, "volumes", "-kubeconfig", _client("volumes"), "-node", layout.NODE_NAME,
+                    "-folder", ROOT / "volumes"],
     })
 
 

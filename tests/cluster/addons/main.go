@@ -7,9 +7,9 @@ import (
 )
 
 func main() {
-	programs := map[string]func(){"dns": runDNS, "policy": runPolicy}
+	programs := map[string]func(){"dns": runDNS, "policy": runPolicy, "volumes": runVolumes}
 	if len(os.Args) < 2 || programs[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: addons dns|policy ARGUMENTS...")
+		fmt.Fprintln(os.Stderr, "usage: addons dns|policy|volumes ARGUMENTS...")
 		os.Exit(2)
 	}
 	run := programs[os.Args[1]]

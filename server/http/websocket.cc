@@ -16,7 +16,7 @@
 namespace mayfly::http {
 namespace {
 
-absl::Duration Now() {
+absl::Duration SteadyNow() {
   return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
@@ -60,7 +60,7 @@ class WebSocketClient::Core : public std::enable_shared_from_this<Core> {
 
   void Start(uint64_t id, WebSocketRequest request, WebSocketEvents events) {
     auto session = std::make_unique<WsSession>(std::move(request), std::move(events), options_);
-    if (absl::Status status = session->Prepare(Now()); !status.ok()) {
+    if (absl::Status status = session->Prepare(SteadyNow()); !status.ok()) {
       session->EndWith(std::move(status));
     } else {
       curl_multi_add_handle(multi_, session->easy());
@@ -99,7 +99,7 @@ class WebSocketClient::Core : public std::enable_shared_from_this<Core> {
       const CURLcode code = message->data.result;
       for (const auto& [id, session] : sessions_) {
         if (session->easy() == message->easy_handle) {
-          session->OnConnected(code, Now());
+          session->OnConnected(code, SteadyNow());
           break;
         }
       }
@@ -119,7 +119,7 @@ class WebSocketClient::Core : public std::enable_shared_from_this<Core> {
 
   // Waits for sockets, libcurl, posts and the next due time; what may be ready is served.
   void Wait() {
-    absl::Duration due = Now() + absl::Minutes(1);
+    absl::Duration due = SteadyNow() + absl::Minutes(1);
     std::vector<curl_waitfd> fds;
     std::vector<uint64_t> ids;
     for (const auto& [id, session] : sessions_) {
@@ -131,12 +131,12 @@ class WebSocketClient::Core : public std::enable_shared_from_this<Core> {
       fds.push_back({session->socket(), static_cast<short>(events), 0});
       ids.push_back(id);
     }
-    const absl::Duration wait = absl::Ceil(due - Now(), absl::Milliseconds(1));
+    const absl::Duration wait = absl::Ceil(due - SteadyNow(), absl::Milliseconds(1));
     const auto milliseconds = std::clamp<int64_t>(absl::ToInt64Milliseconds(wait), 0, 60000);
     curl_multi_poll(multi_, fds.data(), static_cast<unsigned>(fds.size()), static_cast<int>(milliseconds), nullptr);
     for (size_t i = 0; i < fds.size(); ++i) {
       With(ids[i], [&](WsSession& session) {
-        if (fds[i].revents != 0 || session.has_more()) session.OnReady(Now());
+        if (fds[i].revents != 0 || session.has_more()) session.OnReady(SteadyNow());
       });
     }
   }
@@ -147,7 +147,7 @@ class WebSocketClient::Core : public std::enable_shared_from_this<Core> {
       int running = 0;
       curl_multi_perform(multi_, &running);
       CollectConnected();
-      for (const auto& [id, session] : sessions_) session->OnDue(Now());
+      for (const auto& [id, session] : sessions_) session->OnDue(SteadyNow());
       CollectEnded();
       Wait();
       CollectEnded();
@@ -189,10 +189,10 @@ class WebSocketClient::Core::Handle final : public WebSocket {
     Do([message = std::move(message), text](WsSession& session) { session.Send(message, text); }, false);
   }
   void Taken(size_t bytes) override {
-    Do([bytes](WsSession& session) { session.Taken(bytes, Now()); }, false);
+    Do([bytes](WsSession& session) { session.Taken(bytes, SteadyNow()); }, false);
   }
   void Close(uint16_t code, std::string reason) override {
-    Do([code, reason = std::move(reason)](WsSession& session) { session.Close(code, reason, Now()); }, false);
+    Do([code, reason = std::move(reason)](WsSession& session) { session.Close(code, reason, SteadyNow()); }, false);
   }
 
  private:

@@ -74,7 +74,9 @@ std::string EncodeWsFrame(WsOpcode opcode, bool fin, absl::string_view payload, 
   }
   if (mask == nullptr) return out.append(payload.data(), payload.size());
   out.append(reinterpret_cast<const char*>(mask->data()), mask->size());
-  for (size_t i = 0; i < payload.size(); ++i) out.push_back(static_cast<char>(payload[i] ^ (*mask)[i % 4]));
+  const size_t begin = out.size();
+  out.append(payload.data(), payload.size());
+  for (size_t i = 0; i < payload.size(); ++i) out[begin + i] = static_cast<char>(out[begin + i] ^ (*mask)[i % 4]);
   return out;
 }
 

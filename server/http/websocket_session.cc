@@ -308,7 +308,7 @@ void WsSession::EndWith(absl::Status status) {
 
 void WsSession::Finish() {
   DropQueue();
-  if (!muted_ && events_.on_close) events_.on_close(*end_);
+  if (!muted_ && events_.on_close) events_.on_close(std::move(*end_));
 }
 
 }  // namespace mayfly::http

@@ -9,13 +9,13 @@
 #include "absl/strings/strip.h"
 #include "mayfly/base/text.h"
 #include "nlohmann/json.hpp"
+#include "server/engine/kubernetes/client/json_text.h"
 
 namespace mayfly::kube {
 namespace {
 
 constexpr size_t kMostInMessage = 32 << 10;
 constexpr size_t kMostEarly = 8 << 20;
-constexpr int kMostDepth = 32;
 constexpr uint16_t kNormalClose = 1000;
 
 // The connection behind a stream: its attempts, and what waits for the one that stands. Lives on the sockets' thread,
@@ -206,7 +206,7 @@ class ChannelStream final : public Stream {
   const http::WebSocketClient::Poster post_;
 };
 
-absl::StatusCode CodeOf(int http_status, absl::StatusCode otherwise) {
+absl::StatusCode StreamCodeOf(int http_status, absl::StatusCode otherwise) {
   switch (http_status) {
     case 400:
     case 422:
@@ -233,14 +233,12 @@ std::unique_ptr<Stream> OpenChannelStream(const Endpoint& endpoint, http::WebSoc
 
 absl::Status FailureStatus(const std::string& object, absl::StatusCode otherwise) {
   using nlohmann::json;
-  const json status =
-      json::parse(object, [](int depth, json::parse_event_t, json&) { return depth <= kMostDepth; }, false);
-  if (!status.is_object() || !status.value("message", json()).is_string()) {
+  const json status = ParseJson(object).value_or(json());
+  if (TextAt(status, {"message"}).empty()) {
     return absl::Status(otherwise, absl::StrCat("the API server said: ", EscapeLine(object.substr(0, 300))));
   }
-  const json code = status.value("code", json());
-  return absl::Status(CodeOf(code.is_number_integer() ? code.get<int>() : 0, otherwise),
-                      EscapeLine(status["message"].get<std::string>().substr(0, 1000)));
+  return absl::Status(StreamCodeOf(static_cast<int>(NumberAt(status, {"code"})), otherwise),
+                      EscapeLine(TextAt(status, {"message"}).substr(0, 1000)));
 }
 
 absl::Status ConnectionStatus(const http::WebSocketEnd& end) {

@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "server/engine/kubernetes/client/json_text.h"
 #include "server/engine/kubernetes/client/resource_path.h"
 
 namespace mayfly::kube {
@@ -22,13 +23,10 @@ constexpr char kCloseChannel = '\xFF';
 
 // The exit code in a failed Status object; -1 when it tells of none.
 int ExitCodeOf(const json& status) {
-  if (status.value("reason", json()) != "NonZeroExitCode") return -1;
-  const json causes = status.value(json::json_pointer("/details/causes"), json::array());
-  for (const json& cause : causes) {
-    if (!cause.is_object() || cause.value("reason", json()) != "ExitCode") continue;
-    const json message = cause.value("message", json());
+  if (TextAt(status, {"reason"}) != "NonZeroExitCode") return -1;
+  for (const json& cause : ValueAt(status, {"details", "causes"})) {
     int code = -1;
-    if (message.is_string() && absl::SimpleAtoi(message.get<std::string>(), &code)) return code;
+    if (TextAt(cause, {"reason"}) == "ExitCode" && absl::SimpleAtoi(TextAt(cause, {"message"}), &code)) return code;
   }
   return -1;
 }
@@ -70,9 +68,9 @@ ChannelProtocol::Piece ExecProtocol::OnMessage(std::string message) {
 
 ChannelProtocol::Ended ExecProtocol::OnEnd(const http::WebSocketEnd& end) {
   if (status_.empty()) return {ConnectionStatus(end), -1};
-  const json status = json::parse(status_, [](int depth, json::parse_event_t, json&) { return depth <= 32; }, false);
-  if (status.is_object() && status.value("status", json()) == "Success") return {absl::OkStatus(), 0};
-  const int exit_code = status.is_object() ? ExitCodeOf(status) : -1;
+  const json status = ParseJson(status_).value_or(json());
+  if (TextAt(status, {"status"}) == "Success") return {absl::OkStatus(), 0};
+  const int exit_code = ExitCodeOf(status);
   if (exit_code >= 0) return {absl::OkStatus(), exit_code};
   return {FailureStatus(status_, absl::StatusCode::kFailedPrecondition), -1};
 }

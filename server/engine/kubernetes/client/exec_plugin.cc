@@ -14,14 +14,13 @@
 #include "mayfly/base/text.h"
 #include "nlohmann/json.hpp"
 #include "server/base/pem.h"
+#include "server/engine/kubernetes/client/json_text.h"
 #include "server/engine/kubernetes/client/spawn.h"
 
 namespace mayfly::kube {
 namespace {
 
 using nlohmann::json;
-
-constexpr int kMostDepth = 16;
 
 absl::StatusOr<std::string> TextOf(const json& map, const char* key) {
   const json::const_iterator found = map.find(key);
@@ -79,8 +78,7 @@ std::string PluginInfo(const ExecPlugin& plugin, const KubeCluster& cluster, con
 }
 
 absl::StatusOr<PluginCredential> ParsePluginOutput(const std::string& output, const std::string& api_version) {
-  const auto shallow = [](int depth, json::parse_event_t, json&) { return depth <= kMostDepth; };
-  const json object = json::parse(output, shallow, false);
+  const json object = ParseJson(output).value_or(json());
   if (!object.is_object()) return absl::InvalidArgumentError("it printed no JSON object");
   if (object.value("kind", json()) != "ExecCredential")
     return absl::InvalidArgumentError("it printed no ExecCredential");

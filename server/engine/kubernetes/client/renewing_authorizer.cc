@@ -73,7 +73,12 @@ void RenewingAuthorizer::Renew() {
   }
   // From here on nothing of this object: a callback may be its end.
   for (Done& done : waiting) {
-    done(credentials);
+    // A status of its own for each: they go to different threads.
+    if (!credentials.ok()) {
+      done(absl::Status(credentials.status().code(), credentials.status().message()));
+    } else {
+      done(credentials);
+    }
     done = nullptr;
   }
 }

@@ -19,8 +19,16 @@ def _go():
     return go
 
 
-def module(folder):
-    """The program of a Go module beside this file."""
+# Only built when asked for: benchmarks compare with them.
+TOOLS = {"kwok": "sigs.k8s.io/kwok/cmd/kwok", "helm": "helm.sh/helm/v4/cmd/helm"}
+
+
+def tool(name):
+    return module(name, TOOLS[name])
+
+
+def module(folder, package="."):
+    """The program of a Go module beside this file, or of one that it requires."""
     source = layout.HERE / folder
     go = _go()
     version = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout
@@ -31,7 +39,7 @@ def module(folder):
     layout.CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.CACHE) as work:
         made = pathlib.Path(work) / folder
-        subprocess.run([go, "build", "-trimpath", "-ldflags", _FLAGS, "-o", made, "."], cwd=source, check=True,
+        subprocess.run([go, "build", "-trimpath", "-ldflags", _FLAGS, "-o", made, package], cwd=source, check=True,
                        env={**os.environ, "CGO_ENABLED": "0"})
         made.rename(kept)
     return kept

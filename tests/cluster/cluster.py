@@ -148,9 +148,9 @@ def reset():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["up", "down", "status", "kubeconfig", "reset", "images", "kubectl",
-                                         "exec", "possible"])
-    parser.add_argument("words", nargs=argparse.REMAINDER, help="images: 'preload' puts them on the node, too; kubectl: its arguments; exec: a command inside")
+    parser.add_argument("verb", choices=["up", "down", "status", "kubeconfig", "reset", "images", "tools",
+                                         "kubectl", "exec", "possible"])
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="images: 'preload' puts them on the node, too; tools: which; kubectl: its arguments; exec: a command inside")
     flags = parser.parse_args()
     if why := why_not():
         sys.exit(why)
@@ -162,6 +162,9 @@ def main():
         sys.exit(kubectl(*flags.words).returncode)
     elif flags.verb == "images":
         push_images(*flags.words)
+    elif flags.verb == "tools":
+        for name in flags.words or build.TOOLS:
+            print(build.tool(name))
     elif flags.verb == "exec":
         sys.exit(inside(flags.words).returncode)
     else:

@@ -240,10 +240,14 @@ class Volumes(unittest.TestCase):
         self.assertTrue(within(10, lambda: not (layout.ROOT / "volumes" / folder).exists(), bool))
 
 
-def main():
+def skip_where_none_can_run():
     if why := cluster.why_not():
         print(f"the cluster tier cannot run here: {why}")
         sys.exit(1 if os.environ.get("CI") == "true" else 77)
+
+
+def main():
+    skip_where_none_can_run()
     was_up = supervise.first_process() is not None
     if not was_up:
         cluster.up()

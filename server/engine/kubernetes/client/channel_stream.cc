@@ -36,7 +36,7 @@ class Link : public std::enable_shared_from_this<Link> {
     endpoint_.authorizer->Authorize([link](absl::StatusOr<Credentials> credentials) {
       auto moved = std::make_shared<absl::StatusOr<Credentials>>(std::move(credentials));
       link->post_([link, moved] {
-        if (moved->ok()) return link->Dial(**std::move(moved));
+        if (moved->ok()) return link->Dial(*std::move(*moved));
         link->Finish({moved->status(), -1});
       });
     });

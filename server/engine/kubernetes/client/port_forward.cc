@@ -31,7 +31,7 @@ std::vector<std::string> PortForwardProtocol::Subprotocols() const {
 
 ChannelProtocol::Piece PortForwardProtocol::OnMessage(std::string message) {
   if (message.empty() || message[0] < 0 || message[0] > 1) return {};
-  const size_t channel = static_cast<size_t>(message[0]);
+  const size_t channel = message[0] == 0 ? 0 : 1;
   message.erase(0, 1);
   if (message.empty()) return {};
   if (!std::exchange(named_[channel], true)) return {};

@@ -36,7 +36,7 @@ void RenewingAuthorizer::Authorize(Done done) {
     if (!renewing_ && current_ && options_.now() < renew_) {
       ready = current_;
     } else {
-      waiting_.push_back(std::move(done));
+      waiting_.push_back(done);
       if (renewing_) return;
       renewing_ = true;
     }

@@ -72,8 +72,18 @@ def why_not():
     return f"not installed: {', '.join(missing)}; ./dev setup" if missing else ""
 
 
+def _made_of():
+    """Changes with whatever a running cluster would have to be started again for."""
+    return layout.digest(*(layout.HERE / name for name in (
+        "addons", "build.py", "cni.c", "ingress", "layout.py", "node", "pki.py", "programs.py", "services.py",
+        "supervise.py")))
+
+
 def up():
+    stamp = layout.ROOT / "made-of"
     if supervise.first_process() is not None:
+        if not stamp.exists() or stamp.read_text() != _made_of():
+            sys.exit(f"cluster {layout.NAME} runs, but was made by another version of tests/cluster; ./dev cluster down")
         print("runs already")
         return
     node, addons, ingress = (build.module(name) for name in ("node", "addons", "ingress"))
@@ -99,6 +109,7 @@ def up():
     _await("names were not served", lambda: inside([sys.executable, "-c", ANSWERS, services.DNS_READY], **silent))
     _await("network policies were not enforced", lambda: inside(["nft", "list", "table", "ip", "mayfly-policy"], **silent))
     _await("no service account", lambda: kubectl("get", "serviceaccount", "default", **silent))
+    stamp.write_text(_made_of())
     print(f"ready after {time.monotonic() - begin:.1f} s; kubeconfig {layout.KUBECONFIG}")
 
 

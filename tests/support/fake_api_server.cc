@@ -155,7 +155,7 @@ void FakeApiServer::ResetWatches() {
 
 void FakeApiServer::AwaitWatches(int count) const {
   MutexLock lock(mutex_);
-  while (static_cast<int>(watchers_.size()) < count) watchers_changed_.Wait(mutex_);
+  while (watches_begun_ < count) watchers_changed_.Wait(mutex_);
 }
 
 std::vector<std::string> FakeApiServer::requests() const {
@@ -234,6 +234,7 @@ void FakeApiServer::Watch(HttpExchange& exchange) {
       return;
     }
     watchers_.push_back(&watcher);
+    ++watches_begun_;
     watchers_changed_.NotifyAll();
   }
   exchange.Begin(200);

@@ -44,7 +44,7 @@ class FakeApiServer {
   void SendBookmarks();
   void EndWatches();
   void ResetWatches();
-  void AwaitWatches(int count) const;  // Until at least so many run.
+  void AwaitWatches(int count) const;  // Until so many have been begun in all.
 
   // Requests that came, as "GET /api/v1/...?query".
   std::vector<std::string> requests() const;
@@ -76,6 +76,7 @@ class FakeApiServer {
   std::map<std::string, nlohmann::json> objects_ ABSL_GUARDED_BY(mutex_);
   std::vector<Change> changes_ ABSL_GUARDED_BY(mutex_);
   std::vector<Watcher*> watchers_ ABSL_GUARDED_BY(mutex_);
+  int watches_begun_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> requests_ ABSL_GUARDED_BY(mutex_);
   int64_t version_ ABSL_GUARDED_BY(mutex_) = 100;
   int64_t floor_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -142,6 +142,7 @@ void FaultProxy::Handle(HttpExchange& exchange) {
       exchange.Write(absl::StrCat(R"({"type":"ERROR","object":)", kGone, "}\n"));
       return exchange.End();
     case Fault::Kind::kSlow:
+      // As API servers do: a request that nobody waits for any more is not carried out.
       if (exchange.Wait(fault.delay) != HttpExchange::Woken::kTimeout) return exchange.Reset();
       break;
     default:
@@ -163,9 +164,7 @@ void FaultProxy::PassOn(HttpExchange& exchange, const Fault& fault) {
   }
   if (!Hold(exchange) || fault.kind == Fault::Kind::kLoseAnswer) return exchange.Reset();
   if (fault.kind == Fault::Kind::kLie) return exchange.Answer(fault.status, Failure(fault.status));
-  if (fault.kind == Fault::Kind::kSlowAnswer && exchange.Wait(fault.delay) != HttpExchange::Woken::kTimeout) {
-    return exchange.Reset();
-  }
+  if (fault.kind == Fault::Kind::kSlowAnswer && !exchange.Delay(fault.delay)) return exchange.Reset();
   if (fault.kind == Fault::Kind::kCut) {
     exchange.Begin(response.status);
     exchange.Write(absl::string_view(response.body).substr(0, std::min(fault.bytes, response.body.size() / 2)));

@@ -22,7 +22,7 @@ struct Fault {
     kLoseAnswer,  // Passed on and carried out; then a reset.
     kRefuse,      // Answered with `status`, nothing passed on.
     kLie,         // Passed on and carried out; answered with `status`.
-    kSlow,        // Passed on after `delay`.
+    kSlow,        // Passed on after `delay`, unless the client has given up by then.
     kSlowAnswer,  // Passed on at once, answered after `delay`.
     kCut,         // A stream: reset after `bytes`; another request: the answer is cut off there.
     kGoneEvent,   // A watch: answered with an ERROR event of 410.

@@ -147,6 +147,11 @@ HttpExchange::Woken HttpExchange::Wait(absl::Duration limit) {
   return Woken::kNotified;
 }
 
+bool HttpExchange::Delay(absl::Duration delay) {
+  pollfd stop = {stop_, POLLIN, 0};
+  return poll(&stop, 1, static_cast<int>(absl::ToInt64Milliseconds(delay))) == 0;
+}
+
 void HttpExchange::Notify() {
   const uint64_t one = 1;
   if (write(wake_, &one, sizeof(one)) < 0) std::abort();

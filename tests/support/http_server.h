@@ -41,6 +41,8 @@ class HttpExchange {
   // Blocks until one of these happens.
   Woken Wait(absl::Duration limit = absl::InfiniteDuration());
   void Notify();
+  // Blocks for `delay`, whatever the peer does; false when the server stops.
+  bool Delay(absl::Duration delay);
 
  private:
   friend class HttpServer;

@@ -15,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "mayfly/base/status.h"
 
 namespace mayfly {
 namespace {
@@ -141,6 +142,22 @@ Folder Folder::Enter(absl::string_view relative) const {
   const std::string resolved = walk.Resolved();
   if (resolved.empty()) return Folder(std::move(fd), path_);
   return Folder(std::move(fd), absl::StrCat(path_ == "/" ? "" : path_, "/", resolved));
+}
+
+absl::Status MakeDirs(const std::string& path, mode_t mode) {
+  for (size_t end = 1; end != std::string::npos;) {
+    end = path.find('/', end);
+    const std::string prefix = path.substr(0, end);
+    if (mkdir(prefix.c_str(), mode) != 0 && errno != EEXIST) {
+      // On the way down a folder may be unwritable and yet exist (EROFS, EACCES).
+      struct stat st;
+      const int error = errno;
+      if (stat(prefix.c_str(), &st) != 0 || !S_ISDIR(st.st_mode))
+        return ErrnoStatus(error, absl::StrCat("mkdir ", prefix));
+    }
+    if (end != std::string::npos) ++end;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace mayfly

@@ -3,9 +3,12 @@
 #ifndef MAYFLY_SERVER_BASE_FOLDER_H_
 #define MAYFLY_SERVER_BASE_FOLDER_H_
 
+#include <sys/types.h>
+
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "server/base/unique_fd.h"
 
@@ -35,6 +38,9 @@ class Folder {
   UniqueFd fd_;
   std::string path_;
 };
+
+// mkdir -p. Existing folders are left as they are.
+absl::Status MakeDirs(const std::string& path, mode_t mode);
 
 }  // namespace mayfly
 

@@ -101,8 +101,11 @@ def _base():
 
 
 def _tree(folder, at):
-    return {f"{at}/{path.relative_to(folder)}": path for path in folder.rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".xml"}
+    """Its folders may be written to: tests leave their reports where they run."""
+    files = [path for path in folder.rglob("*")
+             if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".xml"]
+    folders = {f"{at}/{path.parent.relative_to(folder)}".removesuffix("/.") + "/": None for path in files}
+    return {**folders, **{f"{at}/{path.relative_to(folder)}": path for path in files}}
 
 
 def _write(folder):
@@ -120,9 +123,10 @@ def _write(folder):
         for spec in sorted((ENVSPECS / sample).rglob("service.yml")):
             image(f"{sample}/{spec.parent.name}", [layer], f"/{sample}/{spec.parent.relative_to(ENVSPECS / sample)}")
         image(f"{sample}/tests", [layer], f"/{sample}")
-    program = images.compiled(WORKLOAD.read_text(), "-O2")
+    musl = next(pathlib.Path("/usr/lib").glob("*-linux-musl/musl-gcc.specs"))
+    program = images.compiled(WORKLOAD.read_text(), "-O2", f"-specs={musl}")  # glibc's static ones resolve no names.
     image("w21/workload", [made.layer({"w21/workload": (program, 0o755)})], "/w21")
-    image("mayfly/workload", [made.layer({"work/mayfly-workload": (program, 0o755),
+    image("mayfly/workload", [made.layer({"work/": None, "work/mayfly-workload": (program, 0o755),
                                           "work/plain.txt": (b"no program\n", 0o644)})], "/work")
     made.close()
 

@@ -1,7 +1,5 @@
 // Files come out of an environment through a stream. Inside, whatever a service made may lie there; outside, whatever a
 // sender that has been taken over may say.
-#include "server/engine/local/collect.h"
-
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/engine/parts/file_stream.h"
 #include "tests/support/seed.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"

@@ -20,6 +20,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -189,7 +190,25 @@ static void accept_one(const char* arg) {
   close(fd);
 }
 
-// /etc/hosts only: static programs have no other resolver to rely on.
+// Whether names are a cluster's business here. Elsewhere /etc/hosts is all that there is to ask.
+static int has_cluster_names(void) {
+  FILE* file = fopen("/etc/resolv.conf", "re");
+  char line[1024];
+  int found = 0;
+  while (file && !found && fgets(line, sizeof line, file)) found = strstr(line, ".svc.") != NULL;
+  if (file) fclose(file);
+  return found;
+}
+
+static int ask_cluster(const char* host, struct in_addr* addr) {
+  const struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+  struct addrinfo* answer;
+  if (!has_cluster_names() || getaddrinfo(host, NULL, &hints, &answer) != 0) return 0;
+  *addr = ((const struct sockaddr_in*)answer->ai_addr)->sin_addr;
+  freeaddrinfo(answer);
+  return 1;
+}
+
 static int resolve(const char* host, struct in_addr* addr) {
   if (inet_pton(AF_INET, host, addr) == 1) return 1;
   FILE* file = fopen("/etc/hosts", "re");
@@ -204,7 +223,7 @@ static int resolve(const char* host, struct in_addr* addr) {
     }
   }
   if (file) fclose(file);
-  return found;
+  return found || ask_cluster(host, addr);
 }
 
 static void connect_tcp(const char* arg) {

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "mayfly/base/ids.h"
 #include "mayfly/base/status.h"
 #include "server/engine/local/egress.h"
 #include "server/engine/local/local_engine_impl.h"
@@ -13,27 +12,6 @@
 #include "server/obs/log.h"
 
 namespace mayfly::local {
-namespace {
-
-// The same port each time for the same port of the same service, as far as it is free.
-constexpr int kFirstHostPort = 20480, kHostPorts = 12000, kHostPortTries = 200;
-
-absl::StatusOr<UniqueFd> ListenOnHost(const std::string& key, int host_port) {
-  if (host_port != 0) {
-    MAYFLY_ASSIGN_OR_RETURN(const int fd, ListenOn("127.0.0.1", host_port));
-    return UniqueFd(fd);
-  }
-  const int start = static_cast<int>(std::stoul(Sha256Hex(key).substr(0, 7), nullptr, 16) % kHostPorts);
-  for (int i = 0; i < kHostPortTries; ++i) {
-    const auto fd = ListenOn("127.0.0.1", kFirstHostPort + (start + i) % kHostPorts);
-    if (fd.ok()) return UniqueFd(*fd);
-    if (!absl::IsAlreadyExists(fd.status())) return fd.status();
-  }
-  return absl::ResourceExhaustedError("no free port on 127.0.0.1");
-}
-
-}  // namespace
-
 LocalEngineImpl::LocalEngineImpl(const LocalEngineOptions& options, LauncherHandle launcher, EngineEventSink* sink)
     : options_(options), sink_(sink), handle_(std::move(launcher)) {
   io_.Run([&] { AdoptLauncher(); });
@@ -147,7 +125,8 @@ absl::Status LocalEngineImpl::Expose(const NodeRef& ref, int port, int host_port
     io_.Post([this, event] { Emit(event); });
     return absl::OkStatus();
   }
-  MAYFLY_ASSIGN_OR_RETURN(UniqueFd fd, ListenOnHost(absl::StrCat(scope->spec.environment, "/", key), host_port));
+  MAYFLY_ASSIGN_OR_RETURN(const int listener, ListenOnHost(absl::StrCat(scope->spec.environment, "/", key), host_port));
+  UniqueFd fd(listener);
   const std::string address = absl::StrCat("127.0.0.1:", PortOf(fd.get()));
   scope->addresses[key] = address;
   WhenConnected(scope, [ref, port, address, fd = std::make_shared<UniqueFd>(std::move(fd))](Scope& s) {

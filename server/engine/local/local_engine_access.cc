@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
-#include "server/engine/local/collect.h"
 #include "server/engine/local/local_engine_impl.h"
+#include "server/engine/parts/file_stream.h"
 #include "server/engine/parts/terminal.h"
 
 namespace mayfly::local {

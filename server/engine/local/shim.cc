@@ -23,10 +23,10 @@
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
 #include "server/engine/local/channel.h"
-#include "server/engine/local/collect.h"
 #include "server/engine/local/exec_child.h"
 #include "server/engine/local/messages.h"
 #include "server/engine/local/network.h"
+#include "server/engine/parts/file_stream.h"
 #include "server/engine/parts/reactor.h"
 
 namespace mayfly::local {

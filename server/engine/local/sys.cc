@@ -118,22 +118,6 @@ absl::Status ReplaceFile(const std::string& path, absl::string_view text, mode_t
   return absl::OkStatus();
 }
 
-absl::Status MakeDirs(const std::string& path, mode_t mode) {
-  for (size_t end = 1; end != std::string::npos;) {
-    end = path.find('/', end);
-    const std::string prefix = path.substr(0, end);
-    if (mkdir(prefix.c_str(), mode) != 0 && errno != EEXIST) {
-      // On the way down a folder may be unwritable and yet exist (EROFS, EACCES).
-      struct stat st;
-      const int error = errno;
-      if (stat(prefix.c_str(), &st) != 0 || !S_ISDIR(st.st_mode))
-        return ErrnoStatus(error, absl::StrCat("mkdir ", prefix));
-    }
-    if (end != std::string::npos) ++end;
-  }
-  return absl::OkStatus();
-}
-
 absl::Status RemoveTree(int dirfd, const std::string& path) {
   if (unlinkat(dirfd, path.c_str(), 0) == 0 || errno == ENOENT) return absl::OkStatus();
   if (errno != EISDIR && errno != EPERM) return ErrnoStatus(errno, path);

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "server/base/folder.h"
 
 namespace mayfly::local {
 
@@ -67,8 +68,6 @@ absl::Status WriteKernelFile(int dirfd, const std::string& path, absl::string_vi
 // Creates or replaces `path` with `text` by a rename, so that a reader sees all or nothing.
 absl::Status ReplaceFile(const std::string& path, absl::string_view text, mode_t mode);
 
-// mkdir -p. Existing folders are left as they are.
-absl::Status MakeDirs(const std::string& path, mode_t mode);
 // Removes a tree without following links. A missing one is fine.
 absl::Status RemoveTree(int dirfd, const std::string& path);
 

@@ -102,6 +102,11 @@ void LogWriter::Take(Stream& stream, absl::string_view bytes) {
   });
 }
 
+void LogWriter::Feed(absl::string_view bytes, bool stderr_stream) {
+  Take(streams_[stderr_stream ? 1 : 0], bytes);
+  file_.Flush();
+}
+
 void LogWriter::EndLine(Stream& stream, absl::Time now) {
   file_.Append(stream.is_stderr ? LogRecordHeader::kStderr : 0, now,
                absl::string_view(stream.line).substr(stream.written));

@@ -39,6 +39,9 @@ class LogWriter {
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
 
+  // Takes output that came another way than through a pipe; for a writer made without descriptors.
+  void Feed(absl::string_view bytes, bool stderr_stream);
+
   // Reads what is in the pipes now (at most 1 MiB of each), and writes everything, lines without an end too. Call it
   // when the process has exited, before Tail: its last words may not have been read. Does not call on_end.
   void Drain();

@@ -57,6 +57,16 @@ std::optional<ProbeAnswer> ProbeExchange::Begin(absl::string_view ipv4_address, 
   // Between two ends of one kernel the first call has exchanged the packets by the time it returns, and the second one
   // tells the outcome: refused connections, which are most, never reach epoll.
   if (!answer && !connected_) answer = TryConnect();
+  return Await(std::move(answer));
+}
+
+std::optional<ProbeAnswer> ProbeExchange::BeginOn(int fd, Done done) {
+  done_ = std::move(done);
+  fd_ = fd;
+  return Await(Connected());
+}
+
+std::optional<ProbeAnswer> ProbeExchange::Await(std::optional<ProbeAnswer> answer) {
   if (answer) {
     Close();
     return answer;

@@ -57,9 +57,12 @@ class ProbeExchange {
   // Once. Returns the answer when it is known at once, as it is for a refused connection; otherwise `done` is called
   // later, exactly once.
   std::optional<ProbeAnswer> Begin(absl::string_view ipv4_address, int port, Done done);
+  // The same over a stream socket that leads there already; takes it over.
+  std::optional<ProbeAnswer> BeginOn(int fd, Done done);
 
  private:
   std::optional<ProbeAnswer> TryConnect();
+  std::optional<ProbeAnswer> Await(std::optional<ProbeAnswer> answer);
   std::optional<ProbeAnswer> Connected();
   std::optional<ProbeAnswer> OnEvent();
   std::optional<ProbeAnswer> Read();

@@ -11,10 +11,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "mayfly/base/ids.h"
 #include "mayfly/base/status.h"
 
 namespace mayfly {
 namespace {
+
+constexpr int kFirstHostPort = 20480, kHostPorts = 12000, kHostPortTries = 200;
 
 // Out of descriptors or memory: until others have ended, asking again at once would only spin.
 constexpr absl::Duration kAcceptAgainAfter = absl::Milliseconds(50);
@@ -64,6 +67,16 @@ absl::StatusOr<int> ListenOn(absl::string_view ipv4_address, int port) {
   const std::string what = absl::StrCat("listening on ", ipv4_address, ":", port);
   if (error == EADDRINUSE) return absl::AlreadyExistsError(absl::StrCat(what, ": the port is taken"));
   return ErrnoStatus(error, what);
+}
+
+absl::StatusOr<int> ListenOnHost(absl::string_view key, int host_port) {
+  if (host_port != 0) return ListenOn("127.0.0.1", host_port);
+  const int start = static_cast<int>(std::stoul(Sha256Hex(key).substr(0, 7), nullptr, 16) % kHostPorts);
+  for (int i = 0; i < kHostPortTries; ++i) {
+    const auto fd = ListenOn("127.0.0.1", kFirstHostPort + (start + i) % kHostPorts);
+    if (fd.ok() || !absl::IsAlreadyExists(fd.status())) return fd;
+  }
+  return absl::ResourceExhaustedError("no free port on 127.0.0.1");
 }
 
 int PortOf(int fd) {

@@ -28,6 +28,9 @@ ConnectFn ConnectToAddress(absl::string_view ipv4_address, int port);
 // A listening socket, close-on-exec and non-blocking, on an IPv4 address of the calling process's network namespace.
 // Port 0: the kernel chooses. ALREADY_EXISTS when the port is taken, PERMISSION_DENIED for a privileged one.
 absl::StatusOr<int> ListenOn(absl::string_view ipv4_address, int port);
+// Listens on the host's loopback for an exposed port: on `host_port`, or where that is 0 on a port that is the same
+// each time for the same `key` as far as it is free. RESOURCE_EXHAUSTED when no port is.
+absl::StatusOr<int> ListenOnHost(absl::string_view key, int host_port);
 // The port that a listening socket got.
 int PortOf(int fd);
 

@@ -1,4 +1,4 @@
-#include "server/engine/local/collect.h"
+#include "server/engine/parts/file_stream.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,8 +15,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "mayfly/base/status.h"
+#include "server/base/folder.h"
 
-namespace mayfly::local {
+namespace mayfly {
 namespace {
 
 // A record is {u32 name length, u64 size, name, bytes}; a file shorter than announced is filled up with zeros.
@@ -154,4 +155,4 @@ absl::Status FileReceiver::Feed(absl::string_view bytes) {
   return absl::OkStatus();
 }
 
-}  // namespace mayfly::local
+}  // namespace mayfly

@@ -1,7 +1,7 @@
 // Files of a finished node as a stream of bytes: written inside by a process without rights, read outside by the
 // server, which trusts nothing of it.
-#ifndef MAYFLY_SERVER_ENGINE_LOCAL_COLLECT_H_
-#define MAYFLY_SERVER_ENGINE_LOCAL_COLLECT_H_
+#ifndef MAYFLY_SERVER_ENGINE_PARTS_FILE_STREAM_H_
+#define MAYFLY_SERVER_ENGINE_PARTS_FILE_STREAM_H_
 
 #include <cstdint>
 #include <string>
@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "server/engine/local/sys.h"
+#include "server/base/unique_fd.h"
 
-namespace mayfly::local {
+namespace mayfly {
 
 // Streams `paths` (files, or folders with all below them), relative to `folder`, to `out`. Follows no link and leaves
 // out what is neither file nor folder, what does not exist and what lies deeper than 64 folders. An absl::StatusCode as
@@ -39,6 +39,6 @@ class FileReceiver {
   uint64_t file_left_ = 0;
 };
 
-}  // namespace mayfly::local
+}  // namespace mayfly
 
-#endif  // MAYFLY_SERVER_ENGINE_LOCAL_COLLECT_H_
+#endif  // MAYFLY_SERVER_ENGINE_PARTS_FILE_STREAM_H_

@@ -53,7 +53,7 @@ def command(variant, name, ms):
 
 def envspec(variant, mark=None):
     lines = [f"# Written by generate.py: {VARIANTS[variant]}.", f"name: {variant}", "types:",
-             "  w21: {port: 8080, health: {tcp: true, within: %s}, stop: {grace: 1s}}"
+             "  w21: {image: \"w21/workload:1\", port: 8080, health: {tcp: true, within: %s}, stop: {grace: 1s}}"
              % ("2s" if variant == "w21-fail" else "60s"), "services:"]
     for name, ms, needs in services():
         lines += [f"  - name: {name}", "    type: w21", f"    run: {command(variant, name, ms)}"]

@@ -56,7 +56,7 @@ class Planner {
         capabilities_(capabilities),
         start_times_(start_times),
         fingerprint_(EachOnce(fingerprint)),
-        resolver_(catalogue, request) {}
+        resolver_(catalogue, request, capabilities.images) {}
 
   PlanResult Run() {
     Selection selection = Select(catalogue_, request_);
@@ -97,6 +97,7 @@ class Planner {
 
   void AddNode(const std::string& name, std::vector<std::string> why) {
     const Declared declared = FindDeclared(catalogue_, name);
+    CheckImage(declared);
     if (declared.service != nullptr && declared.job == nullptr) CheckCapabilities(*declared.service);
     PlanNode node;
     node.name = name;
@@ -131,6 +132,17 @@ class Planner {
     return sources;
   }
 
+  void CheckImage(const Declared& declared) {
+    const Template& image = declared.test != nullptr ? declared.test->image : declared.service->image;
+    if (!capabilities_.needs_images || !image.text.empty()) return;
+    const std::string& name = declared.test != nullptr ? declared.test->name : declared.service->name;
+    const SourcePos& pos = declared.test != nullptr ? declared.test->pos : declared.service->pos;
+    if (declared.job != nullptr) return;  // Its service is told.
+    Complain(pos,
+             absl::StrCat("'", name, "' has no image, and the ", capabilities_.engine, " engine runs nothing else"),
+             "write image: with what was built of it, such as image: shop/${self.host}:1");
+  }
+
   void CheckCapabilities(const ServiceSpec& service) {
     for (const std::string& key : service.unsupported) {
       const bool can = (key == "image" && capabilities_.images) || (key == "volumes" && capabilities_.volumes) ||
@@ -138,7 +150,7 @@ class Planner {
                        (key == "user" && capabilities_.users);
       if (can) continue;
       const std::string engine = capabilities_.engine.empty() ? "this" : absl::StrCat("the ", capabilities_.engine);
-      const std::string what = key == "image" ? "cannot run container images yet" : absl::StrCat("has no '", key, "'");
+      const std::string what = key == "image" ? "runs no container images" : absl::StrCat("has no '", key, "'");
       Complain(PlaceOf(service, key), absl::StrCat(engine, " engine ", what, ", and '", service.name, "' asks for it"),
                key == "image" ? "write run: with the command to start on this machine"
                               : absl::StrCat("remove ", key, ": or choose another engine"));

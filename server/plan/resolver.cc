@@ -29,8 +29,11 @@ int PortNumber(const ServiceSpec& service, const std::string& name) {
 
 }  // namespace
 
-Resolver::Resolver(const Catalogue& catalogue, const EnvironmentRequest& request)
-    : catalogue_(catalogue), request_(request), environment_(request.name.empty() ? catalogue.name : request.name) {}
+Resolver::Resolver(const Catalogue& catalogue, const EnvironmentRequest& request, bool images)
+    : catalogue_(catalogue),
+      request_(request),
+      images_(images),
+      environment_(request.name.empty() ? catalogue.name : request.name) {}
 
 ProcessSpec Resolver::Resolve(const Declared& declared) {
   ProcessSpec process;
@@ -42,15 +45,18 @@ ProcessSpec Resolver::Resolve(const Declared& declared) {
                                                                : service->run;
   for (const Template& word : run) process.argv.push_back(Fill(word, service));
   if (test != nullptr) {
-    process.image = test->image;
+    if (images_) process.image = Fill(test->image, nullptr);
     process.workdir = Absolute(catalogue_.root, test->workdir);
+    process.image_workdir = test->workdir;
     FillVariables(test->variables, nullptr, process);
     process.resources = test->resources;
     process.egress = test->egress;
     process.probe.within = test->within;
   } else {
-    process.image = service->image;
+    if (images_) process.image = Fill(service->image, service);
     process.workdir = Absolute(service->folder, declared.job != nullptr ? declared.job->workdir : service->workdir);
+    process.image_workdir = declared.job != nullptr ? declared.job->workdir : service->workdir;
+    process.user = service->user;
     FillVariables(service->variables, service, process);
     FillSecrets(*service, process);
     for (const FileSpec& file : service->files)
@@ -90,6 +96,7 @@ void Resolver::FillSecrets(const ServiceSpec& service, ProcessSpec& process) {
     const auto given = request_.secrets.find(secret);
     if (given != request_.secrets.end()) {
       process.variables[variable] = given->second;
+      process.secrets.insert(variable);
       continue;
     }
     SourcePos pos = service.pos;

@@ -20,7 +20,8 @@ namespace mayfly {
 // Lives for one plan. None of the references is owned; all must outlive it.
 class Resolver {
  public:
-  Resolver(const Catalogue& catalogue, const EnvironmentRequest& request);
+  // `images`: for an engine that runs images; without them `image` keys are as if they were not there.
+  Resolver(const Catalogue& catalogue, const EnvironmentRequest& request, bool images);
 
   // The process of a node, everything filled in. An unset variable or a missing secret becomes a diagnostic.
   ProcessSpec Resolve(const Declared& declared);
@@ -37,6 +38,7 @@ class Resolver {
 
   const Catalogue& catalogue_;
   const EnvironmentRequest& request_;
+  const bool images_;
   const std::string environment_;
   std::map<std::string, std::string> outputs_;  // "service.output" -> filled value.
   std::set<std::string> filling_;               // Outputs on the way; the loader has refused circles.

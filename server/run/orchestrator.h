@@ -42,8 +42,9 @@ class Orchestrator {
   struct Options {
     int start_slots = 0;  // Services and one-shot jobs between launch and ready at the same time; 0: no limit.
     int test_slots = 4;
-    int prepare_window = 8;                              // Prepare calls under way.
-    absl::Duration engine_deadline = absl::Seconds(30);  // For scope creation, Prepare, Start to STARTED.
+    int prepare_window = 8;  // Prepare calls under way.
+    absl::Duration prepare_deadline = absl::Seconds(30);
+    absl::Duration engine_deadline = absl::Seconds(30);  // For scope creation, Start to STARTED.
     absl::Duration stop_margin = absl::Seconds(3);       // On top of the stop grace.
     absl::Duration settle = absl::Milliseconds(50);
     absl::Duration destroy_deadline = absl::Seconds(10);  // Destroy to released; then it is called again.

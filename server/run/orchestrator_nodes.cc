@@ -44,7 +44,9 @@ void Orchestrator::OnNodeEvent(Node& node, const EngineEvent& event) {
       return;
     case Kind::kProbe:
       node.probe = event.cause;
-      if (node.state != NodeState::kStarting || event.message == node.message) return;
+      if ((node.state != NodeState::kStarting && node.stage != Stage::kPreparing) || event.message == node.message) {
+        return;
+      }
       node.message = event.message;
       if (node.probe_notes++ < kProbeNotes) Note(node, event.message);
       return;
@@ -153,7 +155,9 @@ void Orchestrator::OnDeadline(Node& node) {
     cause.code = CauseCode::kEngineUnavailable;
     cause.message = absl::StrCat(
         "the engine did not ", node.stage == Stage::kPreparing ? "prepare" : "start", " it within ",
-        HumanDuration(node.stage == Stage::kPreparing ? options_.engine_deadline : node.plan.process.probe.within));
+        HumanDuration(node.stage == Stage::kPreparing ? options_.prepare_deadline : node.plan.process.probe.within));
+    // What it said last is why.
+    if (!node.probe.empty()) cause = node.probe;
   } else if (node.is_test()) {
     node.overdue = true;
     node.stop_wanted = true;

@@ -45,7 +45,7 @@ void Orchestrator::PrepareMore() {
     node->started_digest = node->plan.digest;
     node->stop_grace = node->plan.process.stop.grace;
     effects_.push_back({Verb::kPrepare, node->plan.name, node->attempt});
-    Guard(options_.engine_deadline, &node->timer, [this, n = node.get()] { OnDeadline(*n); });
+    Guard(options_.prepare_deadline, &node->timer, [this, n = node.get()] { OnDeadline(*n); });
   }
 }
 

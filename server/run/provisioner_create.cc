@@ -213,6 +213,8 @@ absl::StatusOr<EnvironmentViewRef> ProvisionerImpl::Accept(Admission& admission)
 ProvisionerImpl::Live& ProvisionerImpl::AddLive(const EnvironmentRecord& record, Journal::Position position, Plan plan,
                                                 CatalogueRef catalogue) {
   Orchestrator::Options options;
+  options.prepare_window = capabilities_.prepare_window;
+  options.prepare_deadline = capabilities_.prepare_limit;
   options.start_slots = options_.start_slots;
   if (capabilities_.start_slots > 0 && (options.start_slots == 0 || capabilities_.start_slots < options.start_slots)) {
     options.start_slots = capabilities_.start_slots;

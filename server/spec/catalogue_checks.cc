@@ -52,6 +52,7 @@ class Checks {
  private:
   void Service(const ServiceSpec& service) {
     Needs(service.needs, service.name, "");
+    Text(service.image, &service);
     for (const auto& [variable, value] : service.variables) Text(value, &service);
     for (const auto& [output, value] : service.outputs) Text(value, &service);
     for (const Template& word : service.run) Text(word, &service);
@@ -76,6 +77,7 @@ class Checks {
                   "give the test another name");
     }
     Needs(test.needs, "", "");
+    Text(test.image, nullptr);
     for (const auto& [variable, value] : test.variables) Text(value, nullptr);
     for (const Template& word : test.run) Text(word, nullptr);
     const auto tree = context_.tests.find(test.name);

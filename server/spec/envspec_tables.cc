@@ -29,8 +29,9 @@ const Table<TestJobSpec>& TestTable() {
           [](TestJobSpec& j, const YamlValue& v) { j.run = CommandOf(v); });
     t.Add({"workdir", Of(Form::kInnerPath), "Where it runs, relative to the root.", "the root", "tests"},
           [](TestJobSpec& j, const YamlValue& v) { j.workdir = v.text; });
-    t.Add({"image", Of(Form::kText), "Container image, for engines that have images.", "", "shop/e2e"},
-          [](TestJobSpec& j, const YamlValue& v) { j.image = v.text; });
+    t.Add({"image", Of(Form::kTemplate),
+           "Container image, needed on Kubernetes; its working directory stands for the root.", "", "shop/tests:1"},
+          [](TestJobSpec& j, const YamlValue& v) { j.image = TemplateOf(v); });
     t.Add({"needs",
            NeedsShape(),
            "What must be ready (jobs: completed) before it runs.",

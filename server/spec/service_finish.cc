@@ -21,7 +21,7 @@ class Finisher {
 
   void Command() {
     if (!service_.run.empty()) return;
-    if (!service_.image.empty()) {
+    if (!service_.image.text.empty()) {
       service_.unsupported.push_back("image");
       return;
     }

@@ -66,9 +66,12 @@ void AddProcess(Table<ServiceSpec>& t) {
          "Where its defaults come from: http, grpc, worker, job, postgres, redis, or one of the envspec's `types`.", "",
          "http", true},
         [](ServiceSpec& s, const YamlValue& v) { s.type = v.text; });
-  t.Add({"image", Of(Form::kText),
-         "Container image. The local engine runs `run` instead, on the host's root file system.", "", "shop/checkout"},
-        [](ServiceSpec& s, const YamlValue& v) { s.image = v.text; });
+  t.Add(
+      {"image", Of(Form::kTemplate),
+       "Container image, needed on Kubernetes; its working directory stands for the service's folder. The local engine "
+       "runs `run` on the host's root file system instead.",
+       "", "shop/${self.host}:${env.TAG}"},
+      [](ServiceSpec& s, const YamlValue& v) { s.image = TemplateOf(v); });
   t.Add({"run",
          CommandShape(),
          "The process: a text of words (quotes work as in a shell, nothing else of a shell does) or a list.",

@@ -177,11 +177,31 @@ TEST_F(PlannerTest, UnknownNamesSuggestTheNearest) {
 
 TEST_F(PlannerTest, ImageNeedsAnEngineThatHasThem) {
   constexpr char kImage[] = "services:\n  web: {type: http, image: shop/web}\n";
-  EXPECT_THAT(
-      Text(Make(kImage, {})),
-      HasSubstr("envspec.yml:2:28: error: the local engine cannot run container images yet, and 'web' asks for it"));
+  EXPECT_THAT(Text(Make(kImage, {})),
+              HasSubstr("envspec.yml:2:28: error: the local engine runs no container images, and 'web' asks for it"));
   capabilities_.images = true;
   EXPECT_EQ(Text(Make(kImage, {})), "");
+}
+
+TEST_F(PlannerTest, AnImageIsFilledInForAnEngineThatRunsImages) {
+  constexpr char kImage[] = "services:\n  web: {type: http, run: ./web, image: \"shop/${self.host}:${env.TAG}\"}\n";
+  EnvironmentRequest request;
+  EXPECT_EQ(At(Make(kImage, request), "web").process.image, "") << "on the host nobody asks for its tag";
+  capabilities_.images = true;
+  EXPECT_THAT(Text(Make(kImage, request)), HasSubstr("${env.TAG} is not set"));
+  request.variables["TAG"] = "7f3a";
+  EXPECT_EQ(At(Make(kImage, request), "web").process.image, "shop/web:7f3a");
+}
+
+TEST_F(PlannerTest, AnEngineThatRunsOnlyImagesNeedsOneForEveryServiceAndTest) {
+  constexpr char kHost[] = "services:\n  web: {type: http, run: ./web}\ntests:\n  e2e: {run: [./e2e], needs: [web]}\n";
+  capabilities_.engine = "kubernetes";
+  capabilities_.images = capabilities_.needs_images = true;
+  EnvironmentRequest request;
+  request.tests = {"e2e"};
+  const std::string text = Text(Make(kHost, request));
+  EXPECT_THAT(text, HasSubstr("'web' has no image, and the kubernetes engine runs nothing else"));
+  EXPECT_THAT(text, HasSubstr("'e2e' has no image, and the kubernetes engine runs nothing else"));
 }
 
 TEST_F(PlannerTest, BeforeJobHasItsServicesNeedsAndVariables) {

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
+
 namespace mayfly {
 
 // One line of `mayfly doctor`.
@@ -16,9 +18,10 @@ struct CapabilityCheck {
 };
 
 struct Capabilities {
-  std::string engine;   // "local", "kubernetes", "fake".
-  bool usable = false;  // False: no environment can be created; `checks` says why. Exit code 10.
-  bool images = false;  // Runs `image:` without `run:`.
+  std::string engine;         // "local", "kubernetes", "fake".
+  bool usable = false;        // False: no environment can be created; `checks` says why. Exit code 10.
+  bool images = false;        // Runs `image:` without `run:`.
+  bool needs_images = false;  // Runs nothing else.
   bool replicas = false;
   bool volumes = false;
   bool sidecars = false;
@@ -27,6 +30,8 @@ struct Capabilities {
   bool process_limits = false;
   bool cpu_limits = false;
   bool disk_limits = false;
+  int prepare_window = 8;  // Prepare calls that may be under way at the same time in one environment.
+  absl::Duration prepare_limit = absl::Seconds(30);  // After which a Prepare without an event counts as failed.
   int start_slots = 0;  // Processes that may be started at the same time; 0: no limit of the engine's own.
   std::vector<CapabilityCheck> checks;
 };

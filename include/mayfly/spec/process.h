@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -69,12 +70,16 @@ struct StopPolicy {
 };
 
 struct ProcessSpec {
-  std::vector<std::string>
-      argv;                 // Never empty. argv[0] without '/' is searched in PATH; relative to `workdir` otherwise.
-  std::string image;        // Empty on the host's root file system.
-  std::string workdir;      // Absolute on the host (local engine), inside the image (Kubernetes); empty: image's own.
+  std::vector<std::string> argv;  // argv[0] without '/' is searched in PATH; relative to `workdir` otherwise. Empty
+                                  // only with an image, whose own command is meant.
+  std::string image;    // Empty on the host's root file system.
+  std::string workdir;  // Absolute on the host (local engine), inside the image (Kubernetes); empty: image's own.
+  std::string
+      image_workdir;        // As the spec has it, for an image: empty is the image's own, a relative one begins there.
+  std::string user;         // Numeric user inside an image; empty: the engine's choice, never root.
   std::string source_root;  // Folder on the host, shown inside at the same path with a private writable layer.
   std::map<std::string, std::string> variables;  // Environment variables, complete but for PATH, HOME and their like.
+  std::set<std::string> secrets;                 // Names of those variables whose values nobody may read.
   std::vector<RenderedFile> files;
   std::vector<Port> ports;
   Probe probe;

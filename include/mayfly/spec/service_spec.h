@@ -63,7 +63,7 @@ struct ServiceSpec {
   std::string base;       // The built-in type at the bottom of `type`; empty when there is none.
   bool one_shot = false;  // A job: it must exit 0, and READY is never reached, only COMPLETED.
   std::string folder;     // Absolute folder of its service.yml.
-  std::string image;
+  Template image;
   std::vector<Template> run;  // `run` as words plus `args`; empty only when there is an image.
   std::string workdir;        // Relative to `folder`, or absolute.
   std::string user;
@@ -92,7 +92,7 @@ struct TestJobSpec {
   std::string name;
   std::vector<Template> run;
   std::string workdir;  // Relative to the catalogue's root.
-  std::string image;
+  Template image;
   std::vector<Dependency> needs;
   std::vector<std::string> covers;  // Services whose change asks for this job.
   std::map<std::string, Template> variables;

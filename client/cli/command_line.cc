@@ -141,7 +141,7 @@ class Grammar {
   }
 
   void Request(CLI::App* verb) {
-    FromEnvironment(verb, "--engine", &options_.engine, "where it runs: local")
+    FromEnvironment(verb, "--engine", &options_.engine, "where it runs: local or kubernetes")
         ->envname("MAYFLY_ENGINE")
         ->type_name("ENGINE");
     AddDuration(verb, "--ttl", &options_.ttl, "how long it lives, such as 2h");

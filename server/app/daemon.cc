@@ -133,7 +133,13 @@ class Daemon {
       return lock.status();
     }
     // Before any thread: the local engine forks, which a process with threads must not do.
-    MAYFLY_ASSIGN_OR_RETURN(engine_host_, MakeEngineHost(flags_.engine, state_dir_, flags_.egress_to_host));
+    MAYFLY_ASSIGN_OR_RETURN(engine_host_, MakeEngineHost({.engine = flags_.engine,
+                                                          .state_dir = state_dir_,
+                                                          .egress_to_host = flags_.egress_to_host,
+                                                          .kubeconfig = flags_.kubeconfig,
+                                                          .kube_context = flags_.kube_context,
+                                                          .gate_listen = flags_.gate_listen,
+                                                          .registry = flags_.registry}));
     // After it, as what runs in environments must not inherit the server's own mask, signals and limits.
     umask(0077);
     lifetime_ = std::make_unique<Lifetime>();

@@ -4,6 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
+#include "server/engine/kubernetes/client/credentials.h"
+#include "server/engine/kubernetes/client/kubeconfig.h"
+#include "server/engine/kubernetes/kubernetes_engine.h"
 #include "server/engine/local/launcher.h"
 #include "server/engine/local/local_engine.h"
 #include "server/engine/parts/log_reader.h"
@@ -41,13 +44,59 @@ class LocalHost final : public EngineHost {
   LogReader logs_;
 };
 
+class KubernetesHost final : public EngineHost {
+ public:
+  KubernetesHost(const EngineHostOptions& options, kube::KubeContext context)
+      : options_(options), context_(std::move(context)) {}
+
+  absl::StatusOr<Engine*> Start(EngineEventSink* sink, const std::string& state_dir,
+                                const std::string& installation) override {
+    kubernetes::KubernetesEngineOptions options;
+    options.state_dir = state_dir;
+    options.installation = installation;
+    options.gate_listen = options_.gate_listen;
+    options.registry = options_.registry;
+    MAYFLY_ASSIGN_OR_RETURN(options.endpoint, kube::MakeEndpoint(context_));
+    MAYFLY_ASSIGN_OR_RETURN(engine_, kubernetes::KubernetesEngine::Create(std::move(options), sink));
+    return engine_.get();
+  }
+
+  LogSource* logs() override { return &logs_; }
+  Execer* execer() override { return engine_.get(); }
+  Connector* connector() override { return engine_.get(); }
+  FileCollector* collector() override { return engine_.get(); }
+
+ private:
+  const EngineHostOptions options_;
+  const kube::KubeContext context_;
+  std::unique_ptr<kubernetes::KubernetesEngine> engine_;
+  LogReader logs_;
+};
+
+// A kubeconfig that is named or that there is; in a pod without one, the pod's own account.
+absl::StatusOr<kube::KubeContext> FindCluster(const EngineHostOptions& options) {
+  kube::KubeconfigOptions config = kube::KubeconfigOptions::FromEnvironment();
+  config.path = options.kubeconfig;
+  config.context = options.kube_context;
+  absl::StatusOr<kube::KubeContext> context = kube::LoadKubeconfig(config);
+  if (context.ok() || !config.path.empty() || !config.list.empty() || !config.context.empty()) return context;
+  absl::StatusOr<kube::KubeContext> inside = kube::LoadInCluster(kube::InClusterOptions::FromEnvironment());
+  return inside.ok() || !absl::IsFailedPrecondition(inside.status()) ? inside : context;
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const std::string& engine, const std::string& state_dir,
-                                                           bool egress_to_host) {
-  if (engine != "local") return absl::InvalidArgumentError(absl::StrCat("there is no engine '", engine, "'"));
-  MAYFLY_ASSIGN_OR_RETURN(local::LauncherHandle launcher,
-                          local::ForkLauncher({.state_dir = state_dir, .egress_to_host = egress_to_host}));
+absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const EngineHostOptions& options) {
+  if (options.engine == "kubernetes") {
+    MAYFLY_ASSIGN_OR_RETURN(kube::KubeContext context, FindCluster(options));
+    return std::make_unique<KubernetesHost>(options, std::move(context));
+  }
+  if (options.engine != "local") {
+    return absl::InvalidArgumentError(absl::StrCat("there is no engine '", options.engine, "'"));
+  }
+  MAYFLY_ASSIGN_OR_RETURN(
+      local::LauncherHandle launcher,
+      local::ForkLauncher({.state_dir = options.state_dir, .egress_to_host = options.egress_to_host}));
   return std::make_unique<LocalHost>(std::move(launcher));
 }
 

@@ -28,9 +28,17 @@ class EngineHost {
   virtual FileCollector* collector() = 0;
 };
 
-// The process must have one thread only. INVALID_ARGUMENT for an engine that does not exist.
-absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const std::string& engine, const std::string& state_dir,
-                                                           bool egress_to_host);
+struct EngineHostOptions {
+  std::string engine;  // "local" or "kubernetes".
+  std::string state_dir;
+  bool egress_to_host = false;  // local
+  // kubernetes: see the flags of the same names.
+  std::string kubeconfig, kube_context, gate_listen, registry;
+};
+
+// The process must have one thread only. INVALID_ARGUMENT for an engine that does not exist; for a cluster that cannot
+// be used what its kubeconfig or API server says.
+absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const EngineHostOptions& options);
 
 }  // namespace mayfly::app
 

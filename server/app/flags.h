@@ -27,6 +27,10 @@ struct Flags {
   bool reflection = true;
   absl::Duration exit_when_idle = absl::InfiniteDuration();
   bool egress_to_host = false;
+  std::string kubeconfig;
+  std::string kube_context;
+  std::string gate_listen;
+  std::string registry;
   int ready_fd = -1;
   int max_connections = 0;  // 0: from the limit of descriptors.
   bool sync_full = false;

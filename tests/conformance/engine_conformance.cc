@@ -154,9 +154,18 @@ int EngineConformanceTest::Count(const NodeRef& ref, Kind kind) const {
   return count;
 }
 
+std::string EngineConformanceTest::Told(const NodeRef& ref) const {
+  std::string out;
+  for (const EngineEvent& event : EventsOf(ref)) {
+    absl::StrAppend(&out, static_cast<int>(event.kind), " ", FormatCause(event.cause), event.message, "; ");
+  }
+  return out;
+}
+
 EngineEvent EngineConformanceTest::Await(const NodeRef& ref, Kind kind, int count) {
   EXPECT_TRUE(WaitUntil([&] { return Count(ref, kind) >= count; }))
-      << "event " << static_cast<int>(kind) << " of '" << ref.node << "' in " << ref.scope << " did not come";
+      << "event " << static_cast<int>(kind) << " of '" << ref.node << "' in " << ref.scope
+      << " did not come; what came: " << Told(ref);
   EngineEvent last;
   for (const EngineEvent& event : EventsOf(ref)) {
     if (event.kind == kind) last = event;

@@ -75,6 +75,7 @@ class EngineConformanceTest : public testing::TestWithParam<EngineFactory> {
   // The events of a node's attempt, or of the scope when `ref.node` is empty.
   std::vector<EngineEvent> EventsOf(const NodeRef& ref) const;
   int Count(const NodeRef& ref, Kind kind) const;
+  std::string Told(const NodeRef& ref) const;  // The same, for messages.
   // Waits until there are `count` events of that kind; the last one of them.
   EngineEvent Await(const NodeRef& ref, Kind kind, int count = 1);
   bool WaitUntil(const std::function<bool()>& condition);

@@ -44,7 +44,7 @@ TEST(FlagsTest, MistakesNameTheFlagAndWhatItTakes) {
       {{"serve"}, "unexpected argument 'serve'"},
       {{"--listen"}, "--listen needs a value: ADDRESS:PORT"},
       {{"--exit-when-idle=60"}, "--exit-when-idle: "},
-      {{"--engine=docker"}, "--engine: 'docker' is not one of local"},
+      {{"--engine=docker"}, "--engine: 'docker' is not one of local|kubernetes"},
       {{"--ready-fd=x"}, "--ready-fd: 'x' is not a number"},
   };
   for (const auto& [args, message] : cases) {

@@ -39,7 +39,7 @@ _mayfly() {
         '--tls-ca=[PEM file of who signed the server'\''s certificate]:path:_files' \
         '--tls-cert=[PEM file of your certificate]:path:_files' \
         '--tls-key=[PEM file of its key]:path:_files' \
-        '--engine=[where it runs\: local]:value:' \
+        '--engine=[where it runs\: local or kubernetes]:value:' \
         '--ttl=[how long it lives, such as 2h]:value:' \
         '--profile=[one of the envspec'\''s profiles]:value:' \
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \
@@ -70,7 +70,7 @@ _mayfly() {
         '--tls-ca=[PEM file of who signed the server'\''s certificate]:path:_files' \
         '--tls-cert=[PEM file of your certificate]:path:_files' \
         '--tls-key=[PEM file of its key]:path:_files' \
-        '--engine=[where it runs\: local]:value:' \
+        '--engine=[where it runs\: local or kubernetes]:value:' \
         '--ttl=[how long it lives, such as 2h]:value:' \
         '--profile=[one of the envspec'\''s profiles]:value:' \
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \
@@ -393,7 +393,7 @@ _mayfly() {
         '--tls-ca=[PEM file of who signed the server'\''s certificate]:path:_files' \
         '--tls-cert=[PEM file of your certificate]:path:_files' \
         '--tls-key=[PEM file of its key]:path:_files' \
-        '--engine=[where it runs\: local]:value:' \
+        '--engine=[where it runs\: local or kubernetes]:value:' \
         '--ttl=[how long it lives, such as 2h]:value:' \
         '--profile=[one of the envspec'\''s profiles]:value:' \
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \

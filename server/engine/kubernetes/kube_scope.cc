@@ -1,0 +1,218 @@
+#include "server/engine/kubernetes/kube_scope.h"
+
+#include <fcntl.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/status.h"
+#include "server/engine/kubernetes/client/api_client.h"
+#include "server/engine/kubernetes/gate_pump.h"
+#include "server/obs/log.h"
+
+namespace mayfly::kubernetes {
+
+using nlohmann::json;
+
+KubeScope::KubeScope(ScopeHost* host, JournalEntry entry)
+    : host_(host),
+      entry_(std::move(entry)),
+      place_{entry_.spec.id, host->installation(), entry_.identity},
+      self_(std::make_shared<KubeScope*>(this)) {
+  if (!entry_.spec.log_dir.empty()) {
+    log_folder_.reset(open(entry_.spec.log_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+}
+
+KubeScope::~KubeScope() {
+  host_->reactor().CancelTimer(retry_);
+  host_->reactor().CancelTimer(release_limit_);
+}
+
+KubeScope::Answer KubeScope::Guarded(Answer fn) {
+  return [weak = std::weak_ptr<KubeScope*>(self_), fn = std::move(fn)](const absl::StatusOr<json>& answer) {
+    if (weak.lock() != nullptr) fn(answer);
+  };
+}
+
+void KubeScope::Emit(const EngineEvent& event) {
+  host_->Emit(event);
+  if (phase_ != Phase::kDestroying || event.kind != EngineEvent::Kind::kExited) return;
+  // Never inline: the node is not done with it.
+  reactor().AddTimer(absl::ZeroDuration(), [weak = std::weak_ptr<KubeScope*>(self_)] {
+    if (const auto self = weak.lock()) (*self)->TryRelease();
+  });
+}
+
+void KubeScope::EmitScope(EngineEvent::Kind kind, Cause cause, Receipt receipt) {
+  EngineEvent event;
+  event.kind = kind;
+  event.node.scope = entry_.spec.id;
+  event.when = reactor().Now();
+  event.cause = std::move(cause);
+  event.receipt = std::move(receipt);
+  host_->Emit(event);
+}
+
+void KubeScope::Create(Creation creation, Answer answer) {
+  host_->api().Create(creation.collection, std::move(creation.object), host_->Here(std::move(answer)));
+}
+
+void KubeScope::Apply(Creation creation, Answer answer) {
+  host_->api().Apply(creation.collection, std::move(creation.object), host_->Here(std::move(answer)));
+}
+
+void KubeScope::DeletePod(const std::string& name, const std::string& uid) {
+  kube::DeleteOptions options;
+  options.uid = uid;
+  options.grace_seconds = 1;
+  host_->api().Delete(absl::StrCat(PodsPath(place_.scope), "/", name), options,
+                      host_->Here([](const absl::StatusOr<json>& answer) {
+                        // The namespace's end takes it along at the latest.
+                        if (!answer.ok() && !absl::IsCancelled(answer.status())) {
+                          LogWarning(answer.status().message());
+                        }
+                      }));
+}
+
+PodOptions KubeScope::MakePodOptions(const std::string& pod) const {
+  return host_->MakePodOptions(place_.scope, pod);
+}
+
+PodNode* KubeScope::FindNode(const std::string& name) {
+  const auto it = nodes_.find(name);
+  return it == nodes_.end() ? nullptr : it->second.get();
+}
+
+PodNode& KubeScope::AddNode(const std::string& name) {
+  std::unique_ptr<PodNode>& node = nodes_[name];
+  if (node == nullptr) node = std::make_unique<PodNode>(this, name);
+  return *node;
+}
+
+void KubeScope::Make() {
+  if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) {
+    Cause cause;
+    cause.code = CauseCode::kHostLimit;
+    cause.message = absl::StrCat("the server's state folder: ", written.message());
+    return Fail(cause);
+  }
+  making_ = true;
+  host_->api().Create("/api/v1/namespaces", NamespaceObject(place_, entry_.spec),
+                      host_->Here(Guarded([this](const auto& answer) { OnNamespaceMade(answer); })));
+}
+
+void KubeScope::OnNamespaceMade(const absl::StatusOr<json>& answer) {
+  making_ = false;
+  if (!answer.ok()) {
+    if (phase_ == Phase::kDestroying) {
+      // What could not be made need not be removed, unless nobody knows whether it was made.
+      return BeginDeletion();
+    }
+    Cause cause = CauseOfRefusal(answer.status());
+    cause.message = absl::StrCat("the kube namespace could not be created: ", cause.message);
+    return Fail(cause);
+  }
+  entry_.uid = answer->at("metadata").at("uid").get<std::string>();
+  if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) LogWarning(written.message());
+  if (phase_ == Phase::kDestroying) return BeginDeletion();
+  MakeObjects();
+}
+
+void KubeScope::MakeObjects() {
+  std::vector<Creation> wanted = ScopeObjects(place_, host_->gate_program(), MakePodOptions("").gate_address);
+  objects_missing_ = static_cast<int>(wanted.size());
+  for (Creation& creation : wanted) {
+    Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) {
+             if (phase_ != Phase::kCreating) return;
+             if (!answer.ok()) {
+               Cause cause = CauseOfRefusal(answer.status());
+               cause.message = absl::StrCat("the kube namespace could not be set up: ", cause.message);
+               return Fail(cause);
+             }
+             if (--objects_missing_ > 0) return;
+             phase_ = Phase::kReady;
+             EmitScope(EngineEvent::Kind::kScopeReady);
+             for (const auto& fn : std::exchange(waiting_, {})) fn();
+           }));
+  }
+}
+
+void KubeScope::Fail(Cause cause) {
+  phase_ = Phase::kFailed;
+  waiting_.clear();
+  EmitScope(EngineEvent::Kind::kScopeFailed, std::move(cause));
+}
+
+void KubeScope::RepeatReady() {
+  if (phase_ == Phase::kReady) EmitScope(EngineEvent::Kind::kScopeReady);
+}
+
+void KubeScope::Adopt(const std::string& uid) {
+  entry_.uid = uid;
+  phase_ = Phase::kReady;
+}
+
+void KubeScope::Lose(const std::string& message) {
+  phase_ = Phase::kFailed;
+  namespace_gone_ = true;
+  Cause cause;
+  cause.code = CauseCode::kScopeLost;
+  cause.message = message;
+  EmitScope(EngineEvent::Kind::kScopeLost, cause);
+}
+
+void KubeScope::Prepare(const NodeRef& ref, const ProcessSpec& process) {
+  PodNode& node = AddNode(ref.node);
+  if (phase_ == Phase::kReady) return node.Prepare(ref.attempt, process);
+  if (phase_ == Phase::kCreating) {
+    waiting_.push_back([this, ref, process] { FindNode(ref.node)->Prepare(ref.attempt, process); });
+  }
+}
+
+absl::Status KubeScope::Expose(const NodeRef& ref, int port, int host_port) {
+  const std::string key = absl::StrCat(ref.node, ":", port);
+  if (addresses_.count(key) == 0) {
+    MAYFLY_ASSIGN_OR_RETURN(const int fd, ListenOnHost(absl::StrCat(entry_.spec.environment, "/", key), host_port));
+    const std::string address = absl::StrCat("127.0.0.1:", PortOf(fd));
+    const ConnectFn connect = [this, node = ref.node, port](std::function<void(absl::StatusOr<int>)> done) {
+      PodNode* const target = FindNode(node);
+      if (target == nullptr || target->link() == nullptr) return done(absl::UnavailableError("it does not run"));
+      DialThroughGate(reactor(), *target->link(), port, [done](absl::StatusOr<UniqueFd> joined) {
+        joined.ok() ? done(joined->release()) : done(joined.status());
+      });
+    };
+    MAYFLY_ASSIGN_OR_RETURN(auto proxy, TcpProxy::Create(reactor(), fd, connect));
+    proxies_.push_back(std::move(proxy));
+    addresses_[key] = address;
+  }
+  EngineEvent event;
+  event.kind = EngineEvent::Kind::kExposed;
+  event.node = ref;
+  event.when = reactor().Now();
+  event.port = port;
+  event.address = addresses_[key];
+  host_->Emit(event);
+  return absl::OkStatus();
+}
+
+void KubeScope::OnPod(const std::string& name, int attempt, const json* pod) {
+  PodNode* const node = FindNode(name);
+  if (node == nullptr || node->attempt() != attempt) return;
+  if (!ended()) return node->OnPod(pod);
+  if (pod == nullptr) {
+    node->OnGone();
+    TryRelease();
+  }
+}
+
+void KubeScope::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
+  for (const auto& [name, node] : nodes_) {
+    if (node->pod() != hello.pod || node->state() == PodNode::State::kNew) continue;
+    if (ended()) return link->Send(GATE_KILL, 1, 0, "");
+    return node->OnGate(hello, std::move(link));
+  }
+}
+
+}  // namespace mayfly::kubernetes

@@ -1,0 +1,116 @@
+// One environment's place: its kube namespace with what belongs there, and its nodes.
+#ifndef MAYFLY_SERVER_ENGINE_KUBERNETES_KUBE_SCOPE_H_
+#define MAYFLY_SERVER_ENGINE_KUBERNETES_KUBE_SCOPE_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/base/unique_fd.h"
+#include "server/engine/kubernetes/journal.h"
+#include "server/engine/kubernetes/pod_node.h"
+#include "server/engine/parts/proxy.h"
+
+namespace mayfly::kube {
+class ApiClient;
+}
+
+namespace mayfly::kubernetes {
+
+// What a scope needs of the engine. All on the engine's thread.
+class ScopeHost {
+ public:
+  using Answer = PodHost::Answer;
+  virtual ~ScopeHost() = default;
+  virtual Reactor& reactor() = 0;
+  virtual Journal& journal() = 0;
+  virtual kube::ApiClient& api() = 0;
+  // An answer of the client, brought to the engine's thread.
+  virtual std::function<void(absl::StatusOr<nlohmann::json>)> Here(Answer answer) = 0;
+  virtual void Emit(const EngineEvent& event) = 0;
+  virtual PodOptions MakePodOptions(const std::string& scope, const std::string& pod) const = 0;
+  virtual const std::string& gate_program() const = 0;
+  virtual const std::string& installation() const = 0;
+  // Nothing is left of it; the host forgets it, soon.
+  virtual void OnScopeGone(const std::string& scope) = 0;
+};
+
+// Not thread-safe.
+class KubeScope final : public PodHost {
+ public:
+  enum class Phase { kCreating, kReady, kFailed, kDestroying, kReleased };
+
+  KubeScope(ScopeHost* host, JournalEntry entry);
+  ~KubeScope() override;
+
+  const ScopeSpec& spec() const { return entry_.spec; }
+  const std::string& uid() const { return entry_.uid; }
+  const std::string& identity() const { return entry_.identity; }
+  Phase phase() const { return phase_; }
+  bool ended() const { return phase_ == Phase::kDestroying || phase_ == Phase::kReleased; }
+  PodNode* FindNode(const std::string& name);
+  const std::map<std::string, std::unique_ptr<PodNode>>& nodes() const { return nodes_; }
+  const std::map<std::string, std::string>& addresses() const { return addresses_; }
+
+  // Writes down the intent, then makes the namespace and what every one holds; kScopeReady or kScopeFailed.
+  void Make();
+  // Found again by recovery; nothing is made.
+  void Adopt(const std::string& uid);
+  // Its namespace vanished while nobody looked.
+  void Lose(const std::string& message);
+  void RepeatReady();
+  void Prepare(const NodeRef& ref, const ProcessSpec& process);
+  PodNode& AddNode(const std::string& name);
+  absl::Status Expose(const NodeRef& ref, int port, int host_port);
+  void Destroy();
+
+  // As the cluster tells.
+  void OnNamespace(const nlohmann::json* object);  // Null: it is not there any more.
+  void OnPod(const std::string& node, int attempt, const nlohmann::json* pod);
+  void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
+
+  // PodHost.
+  Reactor& reactor() override { return host_->reactor(); }
+  const Place& place() const override { return place_; }
+  void Emit(const EngineEvent& event) override;
+  int log_folder() const override { return log_folder_.get(); }
+  void Create(Creation creation, Answer answer) override;
+  void Apply(Creation creation, Answer answer) override;
+  void DeletePod(const std::string& name, const std::string& uid) override;
+  PodOptions MakePodOptions(const std::string& pod) const override;
+
+ private:
+  void EmitScope(EngineEvent::Kind kind, Cause cause = Cause(), Receipt receipt = Receipt());
+  void OnNamespaceMade(const absl::StatusOr<nlohmann::json>& answer);
+  void MakeObjects();
+  void Fail(Cause cause);
+  void BeginDeletion();
+  void TryRelease();
+  void Gone();
+  Answer Guarded(Answer fn);
+
+  ScopeHost* const host_;
+  JournalEntry entry_;
+  const Place place_;
+  Phase phase_ = Phase::kCreating;
+  UniqueFd log_folder_;
+  std::map<std::string, std::unique_ptr<PodNode>> nodes_;
+  std::map<std::string, std::string> addresses_;  // Exposed, by "node:port".
+  std::vector<std::unique_ptr<TcpProxy>> proxies_;
+  std::vector<std::function<void()>> waiting_;  // Until it is ready.
+  int objects_missing_ = 0;
+  bool making_ = false;  // The answer to the namespace's creation has not come.
+  bool deletion_accepted_ = false, namespace_gone_ = false;
+  absl::Duration destroyed_at_;
+  Receipt receipt_;
+  std::vector<std::string> blockers_;
+  Reactor::TimerId retry_ = 0, release_limit_ = 0;
+  int retries_ = 0;
+  std::shared_ptr<KubeScope*> self_;
+};
+
+}  // namespace mayfly::kubernetes
+
+#endif  // MAYFLY_SERVER_ENGINE_KUBERNETES_KUBE_SCOPE_H_

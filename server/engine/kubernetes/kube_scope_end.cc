@@ -1,0 +1,158 @@
+// How a scope goes: processes through their gates at once, then pods and kube namespace, until the cluster has
+// forgotten it.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/engine/kubernetes/client/api_client.h"
+#include "server/engine/kubernetes/kube_scope.h"
+#include "server/obs/log.h"
+
+namespace mayfly::kubernetes {
+namespace {
+
+using nlohmann::json;
+
+// A gate that does not answer (its machine is gone, its connection is cut) leaves it to the kubelet, which is slower.
+constexpr absl::Duration kReleaseLimit = absl::Seconds(10);
+
+// What keeps a kube namespace, in the cluster's own words.
+std::vector<std::string> BlockersOf(const json& object) {
+  std::vector<std::string> out;
+  const json& status = object.value("status", json::object());
+  for (const json& condition : status.value("conditions", json::array())) {
+    const std::string type = condition.value("type", "");
+    if (condition.value("status", "") != "True") continue;
+    if (!absl::StartsWith(type, "NamespaceDeletion") && type != "NamespaceContentRemaining" &&
+        type != "NamespaceFinalizersRemaining") {
+      continue;
+    }
+    out.push_back(absl::StrCat(type, ": ", condition.value("message", "")));
+  }
+  return out;
+}
+
+}  // namespace
+
+void KubeScope::Destroy() {
+  if (phase_ == Phase::kReleased) return EmitScope(EngineEvent::Kind::kScopeReleased, Cause(), receipt_);
+  if (phase_ == Phase::kDestroying) return;
+  phase_ = Phase::kDestroying;
+  destroyed_at_ = reactor().Now();
+  entry_.destroying = true;
+  waiting_.clear();
+  if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) LogWarning(written.message());
+  receipt_.ports = static_cast<int>(proxies_.size());
+  proxies_.clear();
+  for (const auto& [name, node] : nodes_) {
+    receipt_.processes += node->HasProcess();
+    node->Kill();
+  }
+  release_limit_ = reactor().AddTimer(kReleaseLimit, [this] {
+    for (const auto& [name, node] : nodes_) node->OnGone();
+    TryRelease();
+  });
+  // The answer to its creation tells its UID.
+  if (!making_) BeginDeletion();
+}
+
+void KubeScope::BeginDeletion() {
+  if (namespace_gone_) {
+    deletion_accepted_ = true;
+    return TryRelease();
+  }
+  if (entry_.uid.empty()) {
+    // Whether it was made nobody knows: read it, and take it only if it is ours.
+    host_->api().Get(NamespacePath(place_.scope), host_->Here(Guarded([this](const absl::StatusOr<json>& answer) {
+      const json& notes = answer.ok() ? answer->at("metadata").value("annotations", json::object()) : json::object();
+      if (answer.ok() && notes.value(kIdentity, "") == entry_.identity) {
+        entry_.uid = answer->at("metadata").at("uid").get<std::string>();
+        return BeginDeletion();
+      }
+      if (answer.ok() || absl::IsNotFound(answer.status())) {
+        namespace_gone_ = true;
+        return BeginDeletion();
+      }
+      retry_ = reactor().AddTimer(absl::Seconds(1), [this] { BeginDeletion(); });
+    })));
+    return;
+  }
+  kube::DeleteOptions pods;
+  pods.grace_seconds = 1;
+  if (!nodes_.empty()) {
+    host_->api().DeleteCollection(
+        PodsPath(place_.scope), absl::StrCat(kScope, "=", place_.scope), pods,
+        host_->Here([](const absl::StatusOr<json>& answer) {
+          // The namespace's end takes them along.
+          if (!answer.ok() && !absl::IsNotFound(answer.status()) && !absl::IsCancelled(answer.status())) {
+            LogWarning(answer.status().message());
+          }
+        }));
+  }
+  kube::DeleteOptions options;
+  options.uid = entry_.uid;
+  host_->api().Delete(NamespacePath(place_.scope), options, host_->Here(Guarded([this](const auto& answer) {
+    if (answer.ok() || absl::IsFailedPrecondition(answer.status()) || absl::IsNotFound(answer.status())) {
+      deletion_accepted_ = true;
+      if (!answer.ok()) namespace_gone_ = true;
+      return TryRelease();
+    }
+    LogWarning(answer.status().message());
+    blockers_ = {absl::StrCat("kube namespace ", place_.scope, ": ", answer.status().message())};
+    retry_ = reactor().AddTimer(absl::Seconds(std::min(1 << std::min(retries_++, 5), 30)), [this] { BeginDeletion(); });
+  })));
+}
+
+void KubeScope::TryRelease() {
+  if (phase_ == Phase::kReleased && namespace_gone_) return Gone();
+  if (phase_ != Phase::kDestroying || !deletion_accepted_) return;
+  for (const auto& [name, node] : nodes_) {
+    // Without a connection nothing was started, or the kubelet ends it.
+    if (node->HasProcess()) return;
+  }
+  phase_ = Phase::kReleased;
+  for (const auto& [name, node] : nodes_) node->OnGone();
+  reactor().CancelTimer(release_limit_);
+  receipt_.took = reactor().Now() - destroyed_at_;
+  receipt_.networks = 1;
+  receipt_.cgroups = static_cast<int>(nodes_.size());
+  EmitScope(EngineEvent::Kind::kScopeReleased, Cause(), receipt_);
+  if (namespace_gone_) Gone();
+}
+
+void KubeScope::Gone() {
+  if (const absl::Status removed = host_->journal().Remove(place_.scope); !removed.ok()) LogWarning(removed.message());
+  EmitScope(EngineEvent::Kind::kScopeGone);
+  host_->OnScopeGone(place_.scope);
+}
+
+void KubeScope::OnNamespace(const json* object) {
+  if (object == nullptr) {
+    if (entry_.uid.empty() || namespace_gone_) return;
+    if (!ended()) return Lose("somebody deleted its kube namespace");
+    namespace_gone_ = true;
+    for (const auto& [name, node] : nodes_) node->OnGone();
+    deletion_accepted_ = true;
+    return TryRelease();
+  }
+  if (!ended()) {
+    if (phase_ == Phase::kReady && object->at("metadata").contains("deletionTimestamp")) {
+      phase_ = Phase::kFailed;
+      Cause cause;
+      cause.code = CauseCode::kScopeTerminating;
+      cause.message = "somebody is deleting its kube namespace";
+      EmitScope(EngineEvent::Kind::kScopeLost, cause);
+    }
+    return;
+  }
+  const std::vector<std::string> blockers = BlockersOf(*object);
+  if (blockers == blockers_) return;
+  blockers_ = blockers;
+  for (const std::string& blocker : blockers_) {
+    LogInfo(absl::StrCat("kube namespace ", place_.scope, " stays: ", blocker));
+  }
+}
+
+}  // namespace mayfly::kubernetes

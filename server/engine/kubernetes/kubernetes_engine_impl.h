@@ -1,0 +1,101 @@
+// kubernetes_engine.cc: the verbs, from any thread; kubernetes_engine_world.cc: what the cluster and the gates tell, on
+// the engine's thread, and recovery; kubernetes_engine_access.cc: commands, connections and files.
+#ifndef MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_
+#define MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_
+
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "mayfly/base/mutex.h"
+#include "server/engine/kubernetes/client/api_client.h"
+#include "server/engine/kubernetes/client/watch.h"
+#include "server/engine/kubernetes/gate_hub.h"
+#include "server/engine/kubernetes/journal.h"
+#include "server/engine/kubernetes/kube_scope.h"
+#include "server/engine/kubernetes/kubernetes_engine.h"
+#include "server/engine/parts/fd_stream.h"
+#include "server/engine/parts/io_thread.h"
+#include "server/engine/parts/relay.h"
+#include "server/http/websocket.h"
+
+namespace mayfly::kubernetes {
+
+class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
+ public:
+  KubernetesEngineImpl(KubernetesEngineOptions options, Journal journal, EngineEventSink* sink);
+  ~KubernetesEngineImpl() override;
+  absl::Status Begin();
+
+  Capabilities Describe() override;
+  absl::StatusOr<std::vector<FoundScope>> Recover() override;
+  absl::Status CreateScope(const ScopeSpec& spec) override;
+  absl::Status Prepare(const NodeRef& ref, const ProcessSpec& process) override;
+  absl::Status Start(const NodeRef& ref, bool one_shot) override;
+  absl::Status Stop(const NodeRef& ref) override;
+  absl::Status Expose(const NodeRef& ref, int port, int host_port) override;
+  absl::Status Destroy(const std::string& id) override;
+  absl::StatusOr<std::unique_ptr<Stream>> Exec(const ExecRequest& request, Stream::Callbacks callbacks) override;
+  absl::StatusOr<std::unique_ptr<Stream>> Connect(const NodeRef& ref, int port, Stream::Callbacks callbacks) override;
+  void Collect(const NodeRef& ref, std::vector<std::string> paths, std::string destination, int64_t max_bytes,
+               std::function<void(absl::Status)> done) override;
+
+ private:
+  // Runs `fn` on the engine's thread and returns what it says: verbs take microseconds there.
+  absl::Status OnThread(const std::function<absl::Status()>& fn);
+
+  // ---- The engine's thread. ----
+  absl::StatusOr<KubeScope*> FindScope(const std::string& id);
+  absl::StatusOr<PodNode*> FindNode(const NodeRef& ref, KubeScope** scope = nullptr);
+  absl::StatusOr<PodNode*> FindRunning(const NodeRef& ref);
+  void StartWatches();
+  void OnPods(std::vector<nlohmann::json> pods);
+  void Missing(const std::string& scope, const std::string& name, const PodNode& node);
+  void OnPodEvent(kube::WatchEvent event, const nlohmann::json& pod);
+  void OnNamespaces(const std::vector<nlohmann::json>& all);
+  void OnNamespaceEvent(kube::WatchEvent event, const nlohmann::json& object);
+  void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
+  absl::StatusOr<nlohmann::json> ListAndWait(const std::string& collection);
+  FoundScope Found(const JournalEntry& entry, const nlohmann::json* ns, const std::vector<const nlohmann::json*>& pods);
+  // Until every live node's gate has called, or the limit.
+  void AwaitCalls(absl::Duration limit);
+  void Join(int a, int b);
+  std::string Selector() const;
+  StartedStream Attach(FdStreamOptions options, Stream::Callbacks callbacks);
+
+  // ScopeHost.
+  Reactor& reactor() override { return *io_.reactor(); }
+  Journal& journal() override { return journal_; }
+  kube::ApiClient& api() override { return *api_; }
+  std::function<void(absl::StatusOr<nlohmann::json>)> Here(Answer answer) override;
+  void Emit(const EngineEvent& event) override;
+  PodOptions MakePodOptions(const std::string& scope, const std::string& pod) const override;
+  const std::string& gate_program() const override;
+  const std::string& installation() const override { return options_.installation; }
+  void OnScopeGone(const std::string& scope) override;
+
+  const KubernetesEngineOptions options_;
+  EngineEventSink* const sink_;
+  Journal journal_;
+  std::string secret_;
+  std::unique_ptr<kube::ApiClient> api_;
+  http::WebSocketClient sockets_;
+  // The engine's thread's.
+  std::unique_ptr<GateHub> hub_;
+  std::map<std::string, std::unique_ptr<KubeScope>> scopes_;
+  bool recovering_ = false;
+  std::vector<EngineEvent> held_;  // While recovering.
+  std::map<uint64_t, std::unique_ptr<Relay>> relays_;
+  uint64_t last_relay_ = 0;
+  std::unique_ptr<kube::Watch> pod_watch_, namespace_watch_;
+  Mutex mutex_;
+  CondVar called_;
+  uint64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;  // Of gates, so far.
+  IoThread io_;                                 // Last: its thread uses all of the above.
+};
+
+}  // namespace mayfly::kubernetes
+
+#endif  // MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_

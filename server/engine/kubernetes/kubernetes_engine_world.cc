@@ -1,0 +1,263 @@
+#include <future>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "mayfly/base/status.h"
+#include "server/engine/kubernetes/kubernetes_engine_impl.h"
+#include "server/obs/log.h"
+
+namespace mayfly::kubernetes {
+namespace {
+
+using nlohmann::json;
+
+// Gates of running services call again within a second of a server's return.
+constexpr absl::Duration kCallLimit = absl::Seconds(3);
+
+std::string Meta(const json& object, const char* part, const char* key) {
+  const auto meta = object.find("metadata");
+  if (meta == object.end() || !meta->is_object()) return "";
+  const auto map = meta->find(part);
+  if (map == meta->end() || !map->is_object()) return "";
+  return map->value(key, "");
+}
+
+std::string Name(const json& object) {
+  return object.value("metadata", json::object()).value("name", "");
+}
+
+std::string Uid(const json& object) {
+  return object.value("metadata", json::object()).value("uid", "");
+}
+
+int Attempt(const json& pod) {
+  int attempt = 0;
+  return absl::SimpleAtoi(Meta(pod, "labels", kAttempt), &attempt) ? attempt : 0;
+}
+
+}  // namespace
+
+std::string KubernetesEngineImpl::Selector() const {
+  return absl::StrCat(kManagedBy, "=mayfly,", kInstallation, "=", options_.installation);
+}
+
+std::function<void(absl::StatusOr<json>)> KubernetesEngineImpl::Here(Answer answer) {
+  return [this, answer = std::move(answer)](absl::StatusOr<json> result) {
+    io_.Post([answer, result = std::move(result)] { answer(result); });
+  };
+}
+
+void KubernetesEngineImpl::OnScopeGone(const std::string& scope) {
+  io_.Post([this, scope] { scopes_.erase(scope); });
+}
+
+void KubernetesEngineImpl::StartWatches() {
+  kube::WatchOptions pods;
+  pods.collection = "/api/v1/pods";
+  pods.label_selector = Selector();
+  pod_watch_ = std::make_unique<kube::Watch>(
+      *api_, pods,
+      kube::WatchCallbacks{[this](std::vector<json> all) { io_.Post([this, all = std::move(all)] { OnPods(all); }); },
+                           [this](kube::WatchEvent event, json pod) {
+                             io_.Post([this, event, pod = std::move(pod)] { OnPodEvent(event, pod); });
+                           },
+                           [](const absl::Status& trouble) { LogWarning("pods are not seen", {{"error", trouble}}); }});
+  kube::WatchOptions namespaces;
+  namespaces.collection = "/api/v1/namespaces";
+  namespaces.label_selector = Selector();
+  namespace_watch_ = std::make_unique<kube::Watch>(
+      *api_, namespaces,
+      kube::WatchCallbacks{
+          [this](std::vector<json> all) { io_.Post([this, all = std::move(all)] { OnNamespaces(all); }); },
+          [this](kube::WatchEvent event, json object) {
+            io_.Post([this, event, object = std::move(object)] { OnNamespaceEvent(event, object); });
+          },
+          [](const absl::Status& trouble) { LogWarning("kube namespaces are not seen", {{"error", trouble}}); }});
+}
+
+void KubernetesEngineImpl::OnPods(std::vector<json> pods) {
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const json& pod : pods) {
+    seen.emplace(pod["metadata"].value("namespace", ""), Name(pod));
+    OnPodEvent(kube::WatchEvent::kModified, pod);
+  }
+  for (const auto& [id, scope] : scopes_) {
+    for (const auto& [name, node] : scope->nodes()) {
+      if (node->Live() && node->created() && seen.count({id, node->pod()}) == 0) Missing(id, name, *node);
+    }
+  }
+}
+
+void KubernetesEngineImpl::Missing(const std::string& scope, const std::string& name, const PodNode& node) {
+  // The list may be older than the pod: ask for it.
+  api_->Get(absl::StrCat(PodsPath(scope), "/", node.pod()),
+            Here([this, scope, name, attempt = node.attempt(), uid = node.uid()](const absl::StatusOr<json>& answer) {
+              const auto it = scopes_.find(scope);
+              if (it == scopes_.end() || (!answer.ok() && !absl::IsNotFound(answer.status()))) return;
+              if (answer.ok() && Uid(*answer) == uid) return;
+              it->second->OnPod(name, attempt, nullptr);
+            }));
+}
+
+void KubernetesEngineImpl::OnPodEvent(kube::WatchEvent event, const json& pod) {
+  const auto it = scopes_.find(pod["metadata"].value("namespace", ""));
+  if (it == scopes_.end()) return;
+  const std::string node = Meta(pod, "labels", kNode);
+  PodNode* const known = it->second->FindNode(node);
+  // Labels can be copied; a pod that is not the recorded one is none of ours.
+  if (known == nullptr || (!known->uid().empty() && known->uid() != Uid(pod))) return;
+  it->second->OnPod(node, Attempt(pod), event == kube::WatchEvent::kDeleted ? nullptr : &pod);
+}
+
+void KubernetesEngineImpl::OnNamespaces(const std::vector<json>& all) {
+  std::map<std::string, std::string> uids;
+  for (const json& object : all) {
+    uids[Name(object)] = Uid(object);
+    OnNamespaceEvent(kube::WatchEvent::kModified, object);
+  }
+  std::vector<KubeScope*> gone;
+  for (const auto& [id, scope] : scopes_) {
+    const auto it = uids.find(id);
+    if (!scope->uid().empty() && (it == uids.end() || it->second != scope->uid())) gone.push_back(scope.get());
+  }
+  // The list may be older than a namespace that was made meanwhile: ask for each.
+  for (const KubeScope* const scope : gone) {
+    api_->Get(NamespacePath(scope->spec().id),
+              Here([this, id = scope->spec().id, uid = scope->uid()](const absl::StatusOr<json>& answer) {
+                const auto it = scopes_.find(id);
+                if (it == scopes_.end() || it->second->uid() != uid) return;
+                if (absl::IsNotFound(answer.status()) || (answer.ok() && Uid(*answer) != uid)) {
+                  it->second->OnNamespace(nullptr);
+                }
+              }));
+  }
+}
+
+void KubernetesEngineImpl::OnNamespaceEvent(kube::WatchEvent event, const json& object) {
+  const auto it = scopes_.find(Name(object));
+  if (it == scopes_.end() || it->second->uid() != Uid(object)) return;
+  it->second->OnNamespace(event == kube::WatchEvent::kDeleted ? nullptr : &object);
+}
+
+void KubernetesEngineImpl::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
+  const auto it = scopes_.find(hello.scope);
+  if (it != scopes_.end()) it->second->OnGate(hello, std::move(link));
+  MutexLock lock(mutex_);
+  ++calls_;
+  called_.NotifyAll();
+}
+
+void KubernetesEngineImpl::Emit(const EngineEvent& event) {
+  if (!recovering_) return sink_->OnEngineEvent(event);
+  held_.push_back(event);
+  MutexLock lock(mutex_);
+  ++calls_;
+  called_.NotifyAll();
+}
+
+absl::StatusOr<json> KubernetesEngineImpl::ListAndWait(const std::string& collection) {
+  std::promise<absl::StatusOr<json>> promise;
+  api_->List(collection, Selector(), "",
+             [&promise](absl::StatusOr<json> answer) { promise.set_value(std::move(answer)); });
+  return promise.get_future().get();
+}
+
+FoundScope KubernetesEngineImpl::Found(const JournalEntry& entry, const json* ns,
+                                       const std::vector<const json*>& pods) {
+  FoundScope found;
+  found.id = entry.spec.id;
+  found.environment = entry.spec.environment;
+  auto made = std::make_unique<KubeScope>(this, entry);
+  KubeScope& scope = *made;
+  scopes_[entry.spec.id] = std::move(made);
+  if (ns == nullptr) {
+    io_.Post([this, id = entry.spec.id] {
+      const auto it = scopes_.find(id);
+      if (it != scopes_.end()) it->second->Lose("its kube namespace is not there");
+    });
+    return found;
+  }
+  scope.Adopt(Uid(*ns));
+  std::map<std::string, const json*> latest;
+  for (const json* const pod : pods) {
+    const json*& known = latest[Meta(*pod, "labels", kNode)];
+    if (known == nullptr || Attempt(*known) < Attempt(*pod)) known = pod;
+  }
+  for (const auto& [name, pod] : latest) {
+    scope.AddNode(name).Adopt(Attempt(*pod), Uid(*pod), ProcessOf(Meta(*pod, "annotations", kProcess)));
+  }
+  return found;
+}
+
+absl::StatusOr<std::vector<FoundScope>> KubernetesEngineImpl::Recover() {
+  MAYFLY_ASSIGN_OR_RETURN(const json namespaces, ListAndWait("/api/v1/namespaces"));
+  MAYFLY_ASSIGN_OR_RETURN(const json pods, ListAndWait("/api/v1/pods"));
+  std::vector<FoundScope> found;
+  absl::Status status;
+  io_.Run([&] {
+    recovering_ = true;
+    std::vector<std::string> broken;
+    const auto entries = journal_.Read(&broken);
+    status = entries.status();
+    if (!status.ok()) return;
+    for (const std::string& name : broken)
+      LogError("a record of an environment's place cannot be read", {{"file", name}});
+    for (const JournalEntry& entry : *entries) {
+      if (scopes_.count(entry.spec.id) > 0) continue;
+      const json* ns = nullptr;
+      for (const json& object : namespaces["items"]) {
+        const bool ours =
+            entry.uid.empty() ? Meta(object, "annotations", kIdentity) == entry.identity : Uid(object) == entry.uid;
+        if (Name(object) == entry.spec.id && ours) ns = &object;
+      }
+      std::vector<const json*> inside;
+      for (const json& pod : pods["items"]) {
+        if (ns != nullptr && pod["metadata"].value("namespace", "") == entry.spec.id &&
+            Meta(pod, "annotations", kIdentity) == entry.identity) {
+          inside.push_back(&pod);
+        }
+      }
+      found.push_back(Found(entry, ns, inside));
+    }
+  });
+  if (status.ok()) AwaitCalls(kCallLimit);
+  io_.Run([&] {
+    for (FoundScope& scope : found) {
+      const auto it = scopes_.find(scope.id);
+      if (it == scopes_.end()) continue;
+      for (const auto& [name, node] : it->second->nodes()) scope.nodes.push_back(node->Describe());
+    }
+    // Told only after the caller knows whose they are.
+    io_.Post([this] {
+      recovering_ = false;
+      for (const EngineEvent& event : std::exchange(held_, {})) Emit(event);
+    });
+  });
+  MAYFLY_RETURN_IF_ERROR(status);
+  return found;
+}
+
+void KubernetesEngineImpl::AwaitCalls(absl::Duration limit) {
+  const auto end = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(limit);
+  MutexLock lock(mutex_);
+  for (;;) {
+    bool complete = true;
+    const uint64_t calls = calls_;
+    mutex_.Unlock();
+    io_.Run([&] {
+      for (const auto& [id, scope] : scopes_) {
+        for (const auto& [name, node] : scope->nodes()) complete &= node->Known();
+      }
+    });
+    mutex_.Lock();
+    if (complete) return;
+    while (calls_ == calls) {
+      if (!called_.WaitUntil(mutex_, end)) return;
+    }
+  }
+}
+
+}  // namespace mayfly::kubernetes

@@ -1,0 +1,139 @@
+// One node of an environment on Kubernetes: attempt by attempt one pod, from its creation through its gate's calls to
+// its end. The pod is made when the node is prepared; its process starts when the gate is told to.
+#ifndef MAYFLY_SERVER_ENGINE_KUBERNETES_POD_NODE_H_
+#define MAYFLY_SERVER_ENGINE_KUBERNETES_POD_NODE_H_
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "mayfly/engine/engine.h"
+#include "server/engine/kubernetes/gate_hub.h"
+#include "server/engine/kubernetes/gate_link.h"
+#include "server/engine/kubernetes/gate_prober.h"
+#include "server/engine/kubernetes/objects.h"
+#include "server/engine/kubernetes/pod_cause.h"
+#include "server/engine/parts/log_writer.h"
+#include "server/engine/parts/probe.h"
+
+namespace mayfly::kubernetes {
+
+constexpr size_t kEvidenceLines = 10;  // Of its output, in a cause.
+
+// What a node needs of its environment and engine. All on the engine's thread.
+class PodHost {
+ public:
+  using Answer = std::function<void(const absl::StatusOr<nlohmann::json>&)>;
+  virtual ~PodHost() = default;
+  virtual Reactor& reactor() = 0;
+  virtual const Place& place() const = 0;
+  virtual void Emit(const EngineEvent& event) = 0;
+  // The scope's log folder; -1 without one.
+  virtual int log_folder() const = 0;
+  // Answers come on the engine's thread, never inline.
+  virtual void Create(Creation creation, Answer answer) = 0;
+  virtual void Apply(Creation creation, Answer answer) = 0;
+  virtual void DeletePod(const std::string& name, const std::string& uid) = 0;
+  virtual PodOptions MakePodOptions(const std::string& pod) const = 0;
+};
+
+// Not thread-safe.
+class PodNode {
+ public:
+  enum class State { kNew, kPreparing, kPrepared, kStarting, kRunning, kReady, kEnded };
+
+  PodNode(PodHost* host, std::string name);
+  ~PodNode();
+  PodNode(const PodNode&) = delete;
+  PodNode& operator=(const PodNode&) = delete;
+
+  State state() const { return state_; }
+  int attempt() const { return attempt_; }
+  bool Live() const { return state_ != State::kNew && state_ != State::kEnded; }
+  bool Runs() const { return state_ == State::kRunning || state_ == State::kReady; }
+  bool HasProcess() const { return Runs() || state_ == State::kStarting; }
+  GateLink* link() { return link_.get(); }  // Null without a connection.
+  const EngineEvent* last_event() const { return events_.empty() ? nullptr : &events_.back(); }
+  FoundScope::Node Describe() const;
+  bool created() const { return !uid_.empty(); }
+  const std::string& uid() const { return uid_; }
+  // Its gate has told all that it knows, or there is none.
+  bool Known() const { return !Live() || (link_ != nullptr && !end_follows_); }
+  // The pod that is or was made for this attempt.
+  std::string pod() const { return PodName(name_, attempt_); }
+
+  // As the contract has them; a repeated call repeats the last event.
+  void Prepare(int attempt, ProcessSpec process);
+  void Start(bool one_shot);
+  void Stop();
+  // Ends the process and the gate now. kExited with `stopped` follows from OnGone at the latest.
+  void Kill();
+  // Nothing of it runs any more: whoever is not told yet is told.
+  void OnGone();
+
+  // The gate called. `process` of a recovered node comes from its pod.
+  void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
+  // The pod changed, as the cluster says; null: it was deleted.
+  void OnPod(const nlohmann::json* pod);
+  // A pod that was found by recovery.
+  void Adopt(int attempt, const std::string& uid, ProcessSpec process);
+
+  // `done` with the archive's end; FAILED_PRECONDITION without a connection.
+  void Collect(const std::vector<std::string>& paths, int64_t max_bytes, std::function<void(absl::string_view)> on_data,
+               std::function<void(absl::Status)> done);
+
+ private:
+  EngineEvent NewEvent(EngineEvent::Kind kind) const;
+  void Emit(EngineEvent event);
+  void RepeatLast();
+  void CreatePod();
+  void OnCreated(const absl::StatusOr<nlohmann::json>& answer);
+  void WriteEndpoints(const std::string& address);
+  void TryStart();
+  void OnFrame(const gate_frame& frame, absl::string_view payload);
+  void OnOutput(const gate_frame& frame, absl::string_view payload);
+  void OnStarted(absl::Duration when);
+  // A moment of the gate's clock by ours: the two are compared with every message, and the quickest one counts.
+  absl::Duration Here(int64_t gate_us);
+  void OnFailedStart(absl::string_view text);
+  void OnExited(absl::string_view text);
+  void OnLinkLost();
+  void BeginProbing();
+  void RunInside(const std::vector<std::string>& argv, std::function<void(int, std::string)> done);
+  void OnProbeFailing(const ProbeFailure& failure);
+  void TryReady();
+  void EndProbing();
+  void Fail(Cause cause);
+  void End(const PodVerdict& verdict);
+  Cause Diagnose(int exit_code, int signal, long oom_kills) const;
+  PodHost::Answer Guarded(std::function<void(const absl::StatusOr<nlohmann::json>&)> fn);
+
+  PodHost* const host_;
+  const std::string name_;
+  State state_ = State::kNew;
+  int attempt_ = 0;
+  bool one_shot_ = false, stop_requested_ = false, start_requested_ = false;
+  bool end_follows_ = false, probe_ready_ = false, endpoints_written_ = false, named_ = false;
+  ProcessSpec process_;
+  std::vector<EngineEvent> events_;  // Of this attempt.
+  std::string uid_;
+  std::string address_;
+  absl::Duration started_at_;
+  absl::Duration clock_ahead_;  // Of ours before the pod's machine's, at most; see Here.
+  uint64_t output_seen_ = 0, output_acked_ = 0;
+  Cause waiting_for_;  // The latest thing that the pod waits for.
+  Reactor::TimerId grace_timer_ = 0, pending_timer_ = 0;
+  std::unique_ptr<LogWriter> output_;
+  std::unique_ptr<GateLink> link_;
+  std::unique_ptr<GateProber> gate_prober_;
+  std::unique_ptr<Prober> prober_;
+  std::shared_ptr<PodNode*> self_;
+};
+
+}  // namespace mayfly::kubernetes
+
+#endif  // MAYFLY_SERVER_ENGINE_KUBERNETES_POD_NODE_H_

@@ -72,7 +72,7 @@ struct StopPolicy {
 struct ProcessSpec {
   std::vector<std::string> argv;  // argv[0] without '/' is searched in PATH; relative to `workdir` otherwise. Empty
                                   // only with an image, whose own command is meant.
-  std::string image;    // Empty on the host's root file system.
+  std::string image;              // Empty on the host's root file system.
   std::string workdir;  // Absolute on the host (local engine), inside the image (Kubernetes); empty: image's own.
   std::string
       image_workdir;        // As the spec has it, for an image: empty is the image's own, a relative one begins there.

@@ -367,10 +367,11 @@ void PodNode::Stop() {
 }
 
 void PodNode::Kill() {
+  // The gate of a job that has ended waits for somebody to want its files.
+  if (link_ != nullptr) link_->Send(GATE_KILL, 1, 0, "");
   if (!Live()) return;
   stop_requested_ = true;
   EndProbing();
-  if (link_ != nullptr) link_->Send(GATE_KILL, 1, 0, "");
 }
 
 void PodNode::OnGone() {

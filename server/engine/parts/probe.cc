@@ -21,7 +21,7 @@ constexpr absl::Duration kReportEvery = absl::Seconds(1);
 constexpr absl::Duration kQuickPace = absl::Microseconds(100);
 constexpr int kQuickLooks = 5;
 constexpr size_t kMostPorts = 5;        // In one message.
-constexpr size_t kLongestLine = 16384;  // That a pattern is tried on.
+constexpr size_t kMostOfALine = 16384;  // That a pattern is tried on.
 
 std::string Where(const ListeningPort& port) {
   if (port.address == "0.0.0.0" || port.address == "::") return absl::StrCat(port.port);
@@ -178,7 +178,7 @@ void Prober::OnCommandDone(int exit_code, const std::string& output) {
 
 void Prober::OnLogLine(absl::string_view line) {
   if (ready_ || pattern_ == nullptr || !pattern_->ok()) return;
-  line = line.substr(0, kLongestLine);
+  line = line.substr(0, kMostOfALine);
   if (RE2::PartialMatch(re2::StringPiece(line.data(), line.size()), *pattern_)) BecomeReady();
 }
 

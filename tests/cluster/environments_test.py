@@ -1,0 +1,151 @@
+#!/usr/bin/python3
+"""mayflyd --engine kubernetes on the real cluster: the shop's whole way, a server that is killed, and neighbours."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import cluster
+import cluster_test
+import layout
+import supervise
+
+BIN = pathlib.Path(os.environ.get("MAYFLY_BIN_DIR", layout.HERE.parent.parent / "build/dev/bin"))
+ENVSPECS = layout.HERE.parent.parent / "envspecs"
+AUDIT = layout.LOGS / "audit.log"
+MANAGED = "app.kubernetes.io/managed-by=mayfly"
+
+
+class Server:
+    """In the cluster's network, on a state folder of its own."""
+
+    def __init__(self, folder):
+        self.folder, self.process = folder, None
+
+    def start(self):
+        ready, child = os.pipe()
+        with open(self.folder / "server.log", "ab") as log:
+            self.process = subprocess.Popen(
+                ["nsenter", f"--net=/proc/{supervise.first_process()}/ns/net", BIN / "mayflyd", "--state-dir", self.folder,
+                 "--engine", "kubernetes", "--kubeconfig", layout.KUBECONFIG, "--registry", layout.REGISTRY,
+                 f"--ready-fd={child}"], pass_fds=[child], stdout=log, stderr=log)
+        os.close(child)
+        said = os.read(ready, 100)
+        os.close(ready)
+        if not said:
+            raise AssertionError("the server did not start:\n" + (self.folder / "server.log").read_text())
+
+    def kill(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        self.process.wait(60)
+
+    def run(self, *words, good=True):
+        done = subprocess.run([BIN / "mayfly", *map(str, words)], capture_output=True, text=True, timeout=240, check=False,
+                              env={**os.environ, "MAYFLY_STATE_DIR": str(self.folder)})
+        if good and done.returncode != 0:
+            raise AssertionError(f"mayfly {words} ended with {done.returncode}:\n{done.stdout}{done.stderr}\n"
+                                 + (self.folder / "server.log").read_text()[-3000:])
+        return done.stdout
+
+
+def kubectl(*words, data=None):
+    done = cluster.kubectl(*words, input=data, capture_output=True)
+    if done.returncode != 0:
+        raise AssertionError(f"kubectl {words}: {done.stderr}")
+    return done.stdout
+
+
+def namespaces():
+    return kubectl("get", "namespaces", "-l", MANAGED, "-o", "name").split()
+
+
+def until(what, ask, limit=60):
+    end = time.monotonic() + limit
+    while not ask():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {limit} s: {what}")
+        time.sleep(0.1)
+
+
+def gates():
+    """Processes of the cluster that are a gate or run behind one, by the kernel's own list."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if entry.name.isdigit() and words[0] == b"/.mayfly/gate" and layout.GROUP in (entry / "cgroup").read_text():
+                found.append(int(entry.name))
+        except OSError:
+            pass
+    return found
+
+
+class Environments(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="mayfly-kube-")
+        self.server = Server(pathlib.Path(self.folder.name))
+        self.server.start()
+
+    def tearDown(self):
+        if self.server.process.poll() is None:
+            self.server.run("down", "--all", good=False)
+            self.server.kill(signal.SIGTERM)
+        until("no namespace of mayfly is left", lambda: not namespaces())
+        self.assertEqual(gates(), [])
+        self.folder.cleanup()
+
+    def test_the_shop_comes_up_is_tested_and_goes(self):
+        said = self.server.run("run", "-f", ENVSPECS / "shop")
+        self.assertIn("3 test jobs passed (11 tests)", said)
+        self.assertIn("nothing is left", said)
+        self.assertEqual(gates(), [])
+
+    def test_a_killed_server_goes_on_where_it_was(self):
+        self.server.run("up", "-f", ENVSPECS / "w21/w21", "--no-wait")
+        until("pods are being made", lambda: len(kubectl("get", "pods", "-A", "-l", MANAGED, "-o", "name").split()) > 10)
+        self.server.kill()
+        before = kubectl("get", "pods", "-A", "-l", MANAGED, "-o", "jsonpath={.items[*].metadata.uid}").split()
+        self.server.start()
+        self.server.run("up", "-f", ENVSPECS / "w21/w21")  # Waits for the one that is on its way.
+        after = kubectl("get", "pods", "-A", "-l", MANAGED, "-o", "jsonpath={.items[*].metadata.uid}").split()
+        self.assertEqual(len(after), 21)
+        self.assertLessEqual(set(before), set(after), "a pod was made twice")
+
+    def test_an_environment_that_stands_outlives_its_server(self):
+        self.server.run("up", "-f", ENVSPECS / "hello")
+        running = gates()
+        self.server.kill()
+        self.server.start()
+        self.assertIn("ACTIVE", self.server.run("get", "hello"))
+        self.assertEqual(gates(), running)
+
+    def test_neighbours_with_copied_labels_are_not_touched(self):
+        self.server.run("up", "-f", ENVSPECS / "hello")
+        own = json.loads(kubectl("get", namespaces()[0], "-o", "json"))
+        for i in range(20):
+            copy = {"apiVersion": "v1", "kind": "Namespace", "metadata": {
+                "name": f"neighbour-{i}", "labels": own["metadata"]["labels"],
+                "annotations": {k: v for k, v in own["metadata"]["annotations"].items() if k.startswith("mayfly")}}}
+            kubectl("create", "-f", "-", data=json.dumps(copy))
+        try:
+            self.server.kill()
+            self.server.start()
+            self.server.run("down", "hello")
+            self.server.kill(signal.SIGTERM)
+            left = kubectl("get", "namespaces", "-o", "name").split()
+            self.assertEqual(len([name for name in left if name.startswith("namespace/neighbour-")]), 20)
+            touched = [event for event in map(json.loads, AUDIT.read_text().splitlines())
+                       if event.get("objectRef", {}).get("namespace", "").startswith("neighbour-")
+                       and event.get("userAgent", "").startswith("mayfly")]
+            self.assertEqual(touched, [])
+        finally:
+            kubectl("delete", "namespace", "--wait=true", *[f"neighbour-{i}" for i in range(20)])
+
+
+if __name__ == "__main__":
+    cluster_test.main()

@@ -68,7 +68,7 @@ const std::vector<CauseInfo>& CauseTable() {
        "Mend the named node first."},
       {C::kHostLimit, "HOST_LIMIT", "The host refused a resource.",
        "See the message: descriptors, processes or disk of the host."},
-      {C::kAdmissionDenied, "ADMISSION_DENIED", "A policy of the cluster refuses it.",
+      {C::kAdmissionDenied, "ADMISSION_DENIED", "A policy of the cluster, or of mayfly for clusters, refuses it.",
        "The message names the policy; change the service, or talk to who runs the cluster."},
       {C::kScopeTerminating, "NAMESPACE_TERMINATING", "Somebody else is deleting the environment's kube namespace.",
        "Create the environment again."},

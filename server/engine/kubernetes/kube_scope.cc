@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
+#include "server/engine/kubernetes/admission.h"
 #include "server/engine/kubernetes/client/api_client.h"
 #include "server/engine/kubernetes/gate_pump.h"
 #include "server/obs/log.h"
@@ -56,10 +57,14 @@ void KubeScope::EmitScope(EngineEvent::Kind kind, Cause cause, Receipt receipt) 
 }
 
 void KubeScope::Create(Creation creation, Answer answer) {
+  if (const absl::Status refused = Admit(place_, creation); !refused.ok())
+    return host_->Here(std::move(answer))(refused);
   host_->api().Create(creation.collection, std::move(creation.object), host_->Here(std::move(answer)));
 }
 
 void KubeScope::Apply(Creation creation, Answer answer) {
+  if (const absl::Status refused = Admit(place_, creation); !refused.ok())
+    return host_->Here(std::move(answer))(refused);
   host_->api().Apply(creation.collection, std::move(creation.object), host_->Here(std::move(answer)));
 }
 
@@ -92,6 +97,8 @@ PodNode& KubeScope::AddNode(const std::string& name) {
 }
 
 void KubeScope::Make() {
+  const Creation space{"/api/v1/namespaces", NamespaceObject(place_, entry_.spec)};
+  if (const absl::Status refused = Admit(place_, space); !refused.ok()) return Fail(CauseOfRefusal(refused));
   if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) {
     Cause cause;
     cause.code = CauseCode::kHostLimit;
@@ -99,7 +106,7 @@ void KubeScope::Make() {
     return Fail(cause);
   }
   making_ = true;
-  host_->api().Create("/api/v1/namespaces", NamespaceObject(place_, entry_.spec),
+  host_->api().Create(space.collection, space.object,
                       host_->Here(Guarded([this](const auto& answer) { OnNamespaceMade(answer); })));
 }
 

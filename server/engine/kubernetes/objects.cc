@@ -16,7 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr char kAccount[] = "mayfly";
 constexpr char kGateMap[] = "mayfly-gate";
 constexpr char kGateFolder[] = "/.mayfly";
 constexpr char kGateProgram[] = "/.mayfly/gate";
@@ -80,8 +79,9 @@ json Resources(const struct Resources& r) {
         absl::StrCat(std::min<int64_t>(r.memory_bytes, std::max<int64_t>(r.memory_bytes / 4, 32 << 20)));
   }
   if (r.cpus > 0) {
-    limits["cpu"] = absl::StrCat(static_cast<int64_t>(r.cpus * 1000), "m");
-    requests["cpu"] = "10m";
+    const int64_t milli = std::max<int64_t>(static_cast<int64_t>(r.cpus * 1000), 1);
+    limits["cpu"] = absl::StrCat(milli, "m");
+    requests["cpu"] = absl::StrCat(std::min<int64_t>(milli, 10), "m");
   }
   if (r.disk_bytes > 0) {
     // Machines that do not measure it have none of it to ask for.

@@ -24,6 +24,9 @@ inline constexpr char kIdentity[] = "mayfly.dev/identity";
 // What a later server must know of a pod's process, as JSON.
 inline constexpr char kProcess[] = "mayfly.dev/process";
 
+// What every pod runs as; without rights, and without a token.
+inline constexpr char kAccount[] = "mayfly";
+
 // The part of a pod that is the service's, beside sidecars.
 inline constexpr char kContainer[] = "service";
 

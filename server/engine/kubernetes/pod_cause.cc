@@ -147,6 +147,8 @@ PodVerdict JudgePod(const json& pod) {
 Cause CauseOfRefusal(const absl::Status& status) {
   const kube::ApiFailure failure = kube::FailureOf(status);
   const std::string message = failure.message.empty() ? std::string(status.message()) : failure.message;
+  // Not the cluster's no but our own: see admission.h. Its words come from the spec and mean nothing to us.
+  if (failure.http == 0 && absl::IsPermissionDenied(status)) return Make(CauseCode::kAdmissionDenied, message);
   const std::string text = absl::AsciiStrToLower(message);
   if (Has(text, {"exceeded quota", "must specify limits", "maximum memory usage"})) {
     return Make(CauseCode::kQuotaExceeded, message);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "mayfly/base/text.h"
+#include "server/engine/kubernetes/admission.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -84,8 +85,14 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
 void PodNode::CreatePod() {
   std::vector<Creation> wanted =
       PodObjects(host_->place(), {host_->place().scope, name_, attempt_}, process_, host_->MakePodOptions(pod()));
+  std::vector<Creation> names = NameObjects(host_->place(), name_, process_);
+  // All of them before the first write: a pod that may not be leaves nothing behind.
+  for (const auto* creations : {&wanted, &names}) {
+    const absl::Status refused = AdmitAll(host_->place(), *creations);
+    if (!refused.ok()) return Fail(CauseOfRefusal(refused));
+  }
   if (!std::exchange(named_, true)) {
-    for (Creation& creation : NameObjects(host_->place(), name_, process_)) {
+    for (Creation& creation : names) {
       host_->Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) {
                       if (!answer.ok() && !absl::IsAlreadyExists(answer.status()))
                         Fail(CauseOfRefusal(answer.status()));

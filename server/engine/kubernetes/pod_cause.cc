@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "server/engine/kubernetes/client/api_error.h"
 #include "server/engine/kubernetes/objects.h"
 
@@ -47,19 +48,48 @@ bool Has(absl::string_view text, std::initializer_list<absl::string_view> parts)
   return false;
 }
 
+// Without names and addresses, which the user has chosen: image "errors/forbidden:404" says nothing of its pull.
+std::string WithoutNames(absl::string_view message) {
+  std::string out;
+  char until = 0;
+  for (size_t i = 0; i < message.size(); ++i) {
+    const char c = message[i];
+    if (until != 0) {
+      if (c != until) continue;
+      until = 0;
+    } else if (c == '"') {
+      until = '"';
+      continue;
+    } else if (c == '[') {
+      until = ']';
+      continue;
+    } else if (absl::StartsWith(message.substr(i), "http://") || absl::StartsWith(message.substr(i), "https://")) {
+      until = ' ';
+      continue;
+    } else {
+      out.push_back(c);
+      continue;
+    }
+    out.push_back(' ');
+  }
+  return out;
+}
+
 // The kubelet passes on what the container runtime says about a pull, in its own words.
 PodVerdict JudgePull(const std::string& image, const std::string& message) {
-  const std::string text = absl::AsciiStrToLower(message);
+  const std::string unnamed = image.empty() ? message : absl::StrReplaceAll(message, {{image, ""}});
+  const std::string text = absl::AsciiStrToLower(WithoutNames(unnamed));
+  const bool says_why = !absl::StartsWith(text, "back-off pulling image") || absl::StrContains(text, ':');
   const auto verdict = [&](Kind kind, CauseCode code, absl::string_view what) {
     PodVerdict made{kind, Make(code, absl::StrCat("image ", image, ": ", what))};
-    made.cause.evidence.push_back(message);
+    if (says_why) made.cause.evidence.push_back(message);
     return made;
   };
   if (Has(text,
-          {"401", "403", "unauthorized", "authorization failed", "access denied", "no basic auth", "forbidden"})) {
+          {" 401", " 403", "unauthorized", "authorization failed", "access denied", "no basic auth", "forbidden"})) {
     return verdict(Kind::kFailed, CauseCode::kRegistryAccess, "the registry wants other credentials");
   }
-  if (Has(text, {"not found", "manifest unknown", "404"})) {
+  if (Has(text, {"not found", "manifest unknown", " 404"})) {
     return verdict(Kind::kFailed, CauseCode::kImageNotFound, "the registry has no such image");
   }
   if (Has(text, {"x509", "certificate", "tls:", "http: server gave http response to https"})) {
@@ -147,6 +177,10 @@ PodVerdict JudgePod(const json& pod) {
 Cause CauseOfRefusal(const absl::Status& status) {
   const kube::ApiFailure failure = kube::FailureOf(status);
   const std::string message = failure.message.empty() ? std::string(status.message()) : failure.message;
+  // A webhook's own words may be anything.
+  if (absl::StrContains(message, "admission webhook") && absl::StrContains(message, "denied the request")) {
+    return Make(CauseCode::kAdmissionDenied, message);
+  }
   // Not the cluster's no but our own: see admission.h. Its words come from the spec and mean nothing to us.
   if (failure.http == 0 && absl::IsPermissionDenied(status)) return Make(CauseCode::kAdmissionDenied, message);
   const std::string text = absl::AsciiStrToLower(message);

@@ -159,6 +159,9 @@ void PodNode::OnPod(const json* pod) {
       return Fail(verdict.cause);
     case PodVerdict::Kind::kWaiting: {
       if (waiting_for_ == verdict.cause) return;
+      // Between two tries the cluster may only say that it waits; what it said of the last one still holds.
+      if (waiting_for_.code == verdict.cause.code && verdict.cause.evidence.empty() && !waiting_for_.evidence.empty())
+        return;
       waiting_for_ = verdict.cause;
       waiting_for_.node = name_;
       EngineEvent event = NewEvent(EngineEvent::Kind::kProbe);

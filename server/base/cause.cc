@@ -25,7 +25,7 @@ const std::vector<CauseInfo>& CauseTable() {
       {C::kImageNotFound, "IMAGE_NOT_FOUND", "The registry has no such image.",
        "Check name and tag of `image`, and that it was pushed."},
       {C::kRegistryAccess, "REGISTRY_ACCESS", "The registry wants other credentials for the image.",
-       "Give the server a pull secret for that registry; see docs/kubernetes.md."},
+       "Check that the cluster's machines may pull it: mayfly brings no credentials of its own for registries."},
       {C::kImageName, "IMAGE_NAME_INVALID", "What `image` says is no name of an image.",
        "Write it as registry/repository:tag, in lower case."},
       {C::kRegistryUnreachable, "REGISTRY_UNREACHABLE",

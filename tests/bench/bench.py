@@ -4,7 +4,8 @@
 
 startup, teardown, churn and handover drive a mayflyd of their own through gRPC (bench_local.cc) and are measured from
 outside: by the kernel's process events, by a prober that connects to each service in its own network, and by looking at
-/proc, the control groups and the state folder. They need root. api, accept, order and plan are programs of their own.
+/proc, the control groups and the state folder. They need root. kube-startup and kube-teardown (kube.py) run on the cluster
+of ./dev cluster, with its images preloaded, beside a peer in the same run. api, accept, order and plan are programs of their own.
 """
 import argparse
 import contextlib
@@ -322,6 +323,17 @@ def handover(flags, folder):
 
 # ---- main
 
+def on_cluster(flags, folder):
+    import kube  # Needs ./dev cluster.
+    root = pathlib.Path(folder) / "w21"
+    w21.write("w21", root, BIN / "mayfly-workload")
+    state = pathlib.Path(folder) / "state"
+    state.mkdir(mode=0o700)
+    bench = {"kube-startup": kube.startup, "kube-teardown": kube.teardown}[flags.name]
+    made = bench(BIN, state, root, w21.services(), flags.count or 20)
+    return [row(measure, unit, samples, goal, at) for measure, unit, samples, goal, at in made]
+
+
 def dispatch(flags):
     program = BIN / PROGRAMS[flags.name]
     words = ["--json", flags.json] if flags.json else []
@@ -329,7 +341,8 @@ def dispatch(flags):
 
 
 def main():
-    benches = {"startup": startup, "teardown": teardown, "churn": churn, "handover": handover}
+    benches = {"startup": startup, "teardown": teardown, "churn": churn, "handover": handover,
+               "kube-startup": on_cluster, "kube-teardown": on_cluster}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*benches, *PROGRAMS])
     parser.add_argument("--json", metavar="FILE", help="also write the rows with all samples")

@@ -25,14 +25,14 @@ class Server:
     """In the cluster's network, on a state folder of its own."""
 
     def __init__(self, folder):
-        self.folder, self.process = folder, None
+        self.folder, self.process, self.kubeconfig = folder, None, layout.KUBECONFIG
 
     def start(self):
         ready, child = os.pipe()
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
                 ["nsenter", f"--net=/proc/{supervise.first_process()}/ns/net", BIN / "mayflyd", "--state-dir", self.folder,
-                 "--engine", "kubernetes", "--kubeconfig", layout.KUBECONFIG, "--registry", layout.REGISTRY,
+                 "--engine", "kubernetes", "--kubeconfig", self.kubeconfig, "--registry", layout.REGISTRY,
                  f"--ready-fd={child}"], pass_fds=[child], stdout=log, stderr=log)
         os.close(child)
         said = os.read(ready, 100)
@@ -123,6 +123,33 @@ class Environments(unittest.TestCase):
         self.server.start()
         self.assertIn("ACTIVE", self.server.run("get", "hello"))
         self.assertEqual(gates(), running)
+
+    def test_the_rights_that_the_documentation_asks_for_are_enough(self):
+        text = (ENVSPECS.parent / "docs" / "kubernetes.md").read_text()
+        rules = text.split("```yaml\n", 1)[1].split("```", 1)[0]
+        role = ("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: mayfly-as-documented}\n" + rules)
+        binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+                   "metadata": {"name": "mayfly-as-documented"},
+                   "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "mayfly-as-documented"},
+                   "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mayfly-as-documented"}]}
+        kubectl("apply", "-f", "-", data=role)
+        kubectl("apply", "-f", "-", data=json.dumps(binding))
+        try:
+            self.server.kill(signal.SIGTERM)
+            self.server.kubeconfig = self.server.folder / "kubeconfig"
+            admin = layout.KUBECONFIG.read_text()
+            self.server.kubeconfig.write_text(admin.replace("user: {client-", "user: {as: mayfly-as-documented, client-"))
+            self.assertIn("as: mayfly", self.server.kubeconfig.read_text())
+            self.server.start()
+            self.server.run("up", "-f", ENVSPECS / "hello")
+            self.assertIn("passed", self.server.run("test", "--name", "hello", "greets"))
+            self.assertEqual(self.server.run("exec", "-T", "--name", "hello", "greeter", "--", "echo", "inside").strip(), "inside")
+            self.server.run("down", "hello")
+            until("its namespace is gone", lambda: not namespaces())
+        finally:
+            if self.server.process.poll() is None:
+                self.server.run("down", "--all", good=False)
+            kubectl("delete", "clusterrolebinding,clusterrole", "mayfly-as-documented")
 
     def test_neighbours_with_copied_labels_are_not_touched(self):
         self.server.run("up", "-f", ENVSPECS / "hello")

@@ -75,8 +75,10 @@ void ApiClient::Apply(absl::string_view path, Json object, Done done) {
       {.verb = "apply",
        .what = what,
        .method = "PATCH",
-       .target = Target(
-           path, {{"fieldManager", calls_->options().field_manager}, {"force", "true"}, {"fieldValidation", "Strict"}}),
+       .target = Target(path, {{"fieldManager", calls_->options().field_manager},
+                               {"force", "true"},
+                               {"fieldValidation", "Strict"},
+                               {"dryRun", DryRun(*calls_)}}),
        .content_type = "application/apply-patch+yaml",
        .body = *body},
       std::move(done));
@@ -90,7 +92,9 @@ void ApiClient::Patch(absl::string_view path, absl::string_view content_type, Js
       {.verb = "patch",
        .what = what,
        .method = "PATCH",
-       .target = Target(path, {{"fieldManager", calls_->options().field_manager}, {"fieldValidation", "Strict"}}),
+       .target = Target(path, {{"fieldManager", calls_->options().field_manager},
+                               {"fieldValidation", "Strict"},
+                               {"dryRun", DryRun(*calls_)}}),
        .content_type = std::string(content_type),
        .body = *body,
        .repeatable = content_type != "application/json-patch+json"},
@@ -114,7 +118,7 @@ void ApiClient::DeleteCollection(absl::string_view collection, absl::string_view
       {.verb = "deletecollection",
        .what = Describe("delete all", collection),
        .method = "DELETE",
-       .target = Target(collection, {{"labelSelector", std::string(label_selector)}}),
+       .target = Target(collection, {{"labelSelector", std::string(label_selector)}, {"dryRun", DryRun(*calls_)}}),
        .content_type = "application/json",
        .body = DeleteBody(options)},
       std::move(done));

@@ -29,6 +29,8 @@ struct ApiClientOptions {
   // Annotation by which a create recognises its own object after its answer was lost. The object to be created carries
   // it, with a value that nobody else gives. Empty: an object that exists is always somebody else's.
   std::string identity_annotation;
+  // Every write goes through all of the server's checks and is then not done.
+  bool dry_run = false;
   absl::Duration attempt = absl::Seconds(15);            // For one request and its answer.
   absl::Duration deadline = absl::Seconds(60);           // For a call with everything that is tried again in it.
   absl::Duration first_pause = absl::Milliseconds(100);  // Doubled each time, up to:

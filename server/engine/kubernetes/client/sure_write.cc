@@ -52,7 +52,8 @@ class Creation : public std::enable_shared_from_this<Creation> {
                      .what = what_,
                      .method = "POST",
                      .target = Target(collection_, {{"fieldManager", requester_.options().field_manager},
-                                                    {"fieldValidation", "Strict"}}),
+                                                    {"fieldValidation", "Strict"},
+                                                    {"dryRun", DryRun(requester_)}}),
                      .content_type = "application/json",
                      .body = body_,
                      .repeatable = false,
@@ -125,7 +126,7 @@ class Deletion : public std::enable_shared_from_this<Deletion> {
     requester_.Call({.verb = "delete",
                      .what = what_,
                      .method = "DELETE",
-                     .target = path_,
+                     .target = Target(path_, {{"dryRun", DryRun(requester_)}}),
                      .content_type = "application/json",
                      .body = DeleteBody(options_),
                      // Without a UID there is nothing to find out: what bears the name now is to go.
@@ -175,6 +176,10 @@ class Deletion : public std::enable_shared_from_this<Deletion> {
 };
 
 }  // namespace
+
+std::string DryRun(const Requester& requester) {
+  return requester.options().dry_run ? "All" : "";
+}
 
 std::string DeleteBody(const DeleteOptions& options) {
   Json body = {{"kind", "DeleteOptions"}, {"apiVersion", "v1"}};

@@ -14,6 +14,9 @@ void SureCreate(Requester& requester, absl::string_view collection, const nlohma
                 ApiClient::Done done);
 void SureDelete(Requester& requester, absl::string_view path, DeleteOptions options, ApiClient::Done done);
 
+// The value of a write's "dryRun"; empty where it is to be done.
+std::string DryRun(const Requester& requester);
+
 // The body of a DELETE.
 std::string DeleteBody(const DeleteOptions& options);
 

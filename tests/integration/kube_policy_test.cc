@@ -95,8 +95,10 @@ TEST_F(KubePolicyTest, EveryPodOfAValidSpecIsTakenUnderTheRestrictedStandard) {
 }
 
 TEST_F(KubePolicyTest, TheClusterDoesEnforceIt) {
-  std::mt19937 random(TestSeed());
-  Creation pod = PodObjects(place_, {place_.scope, "web", 1}, RandomProcess(random), Options()).back();
+  ProcessSpec process;
+  process.image = "mayfly/workload:1";
+  process.argv = {"./mayfly-workload"};
+  Creation pod = PodObjects(place_, {place_.scope, "web", 1}, process, Options()).back();
   pod.object["spec"]["hostNetwork"] = true;
   const absl::Status by_cluster = Try(pod).get();
   EXPECT_EQ(by_cluster.code(), absl::StatusCode::kPermissionDenied) << by_cluster;

@@ -61,6 +61,14 @@ const char kUnauthorized[] =
     "failed to pull and unpack image \"192.0.2.1:5002/shop/web:1\": failed to resolve reference "
     "\"192.0.2.1:5002/shop/web:1\": pull access denied, repository does not exist or may require authorization: "
     "authorization failed: no basic auth credentials";
+const char kManifests401[] =
+    "failed to pull and unpack image \"192.0.2.1:5002/mayfly/workload:1\": failed to resolve reference "
+    "\"192.0.2.1:5002/mayfly/workload:1\": pulling from host 192.0.2.1:5002 failed with status code [manifests 1]: 401 "
+    "Unauthorized";
+const char kUnknownAuthority[] =
+    "failed to pull and unpack image \"192.0.2.1:5001/mayfly/workload:1\": failed to resolve reference "
+    "\"192.0.2.1:5001/mayfly/workload:1\": failed to do request: Head "
+    "\"https://192.0.2.1:5001/v2/mayfly/workload/manifests/1\": x509: certificate signed by unknown authority";
 const char kStatus401[] =
     "failed to resolve image: unexpected status from HEAD request to https://192.0.2.1:5002/v2/shop/web/manifests/404: "
     "401 Unauthorized";
@@ -85,6 +93,9 @@ TEST(PodCauseTest, APullThatFailsIsToldByWhatTheRegistrySaid) {
   Expect(Waiting("ErrImagePull", kNotFound), Image(Kind::kFailed, CauseCode::kImageNotFound, kNoSuch));
   Expect(Waiting("ErrImagePull", kUnauthorized), Image(Kind::kFailed, CauseCode::kRegistryAccess, kWantsOther));
   Expect(Waiting("ErrImagePull", kStatus401), Image(Kind::kFailed, CauseCode::kRegistryAccess, kWantsOther));
+  Expect(Waiting("ErrImagePull", kManifests401), Image(Kind::kFailed, CauseCode::kRegistryAccess, kWantsOther));
+  Expect(Waiting("ErrImagePull", kUnknownAuthority),
+         Image(Kind::kFailed, CauseCode::kRegistryUnreachable, kNotTrusted));
   Expect(Waiting("ErrImagePull", kForbidden), Image(Kind::kFailed, CauseCode::kRegistryAccess, kWantsOther));
   Expect(Waiting("ErrImagePull", kUntrusted), Image(Kind::kFailed, CauseCode::kRegistryUnreachable, kNotTrusted));
   Expect(Waiting("ErrImagePull", "http: server gave HTTP response to HTTPS client"),
@@ -200,6 +211,31 @@ TEST(PodCauseTest, APodThatNoMachineTakesWaitsWithTheSchedulersReason) {
   Expect(Unscheduled(unbound), {Kind::kWaiting, CauseCode::kVolumePending, unbound});
   const std::string missing = "0/1 nodes are available: persistentvolumeclaim \"data\" not found.";
   Expect(Unscheduled(missing), {Kind::kWaiting, CauseCode::kVolumePending, missing});
+}
+
+void ExpectDeletion(const json& pod, CauseCode code, const std::string& message) {
+  const Cause cause = CauseOfDeletion(pod);
+  EXPECT_EQ(InfoFor(cause.code).name, InfoFor(code).name) << pod.dump(1);
+  EXPECT_EQ(cause.message, message);
+}
+
+TEST(PodCauseTest, ADeletionSaysWhoseItIs) {
+  json pod = Pod({{"running", json::object()}});
+  pod["metadata"]["name"] = "web-1";
+  ExpectDeletion(pod, CauseCode::kNone, "");
+  pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+  ExpectDeletion(pod, CauseCode::kScopeLost, "somebody deleted its pod web-1");
+  const auto disrupted = [&pod](const char* reason, const char* message) {
+    json out = pod;
+    out["status"]["conditions"].push_back(
+        {{"type", "DisruptionTarget"}, {"status", "True"}, {"reason", reason}, {"message", message}});
+    return out;
+  };
+  const char evicted[] = "Eviction API: evicting";
+  ExpectDeletion(disrupted("EvictionByEvictionAPI", evicted), CauseCode::kEvicted, evicted);
+  const char tainted[] = "Taint manager: deleting due to NoExecute taint";
+  ExpectDeletion(disrupted("DeletionByTaintManager", tainted), CauseCode::kMachineLost, tainted);
+  ExpectDeletion(json(7), CauseCode::kNone, "");
 }
 
 void ExpectRefusal(int http, const char* reason, const std::string& message, CauseCode code) {

@@ -131,7 +131,7 @@ void KubeScope::Gone() {
 void KubeScope::OnNamespace(const json* object) {
   if (object == nullptr) {
     if (entry_.uid.empty() || namespace_gone_) return;
-    if (!ended()) return Lose("somebody deleted its kube namespace");
+    if (!ended()) return Lose(absl::StrCat("somebody deleted its kube namespace ", place_.scope));
     namespace_gone_ = true;
     for (const auto& [name, node] : nodes_) node->OnGone();
     deletion_accepted_ = true;
@@ -142,7 +142,7 @@ void KubeScope::OnNamespace(const json* object) {
       phase_ = Phase::kFailed;
       Cause cause;
       cause.code = CauseCode::kScopeTerminating;
-      cause.message = "somebody is deleting its kube namespace";
+      cause.message = absl::StrCat("somebody is deleting its kube namespace ", place_.scope);
       EmitScope(EngineEvent::Kind::kScopeLost, cause);
     }
     return;

@@ -174,6 +174,16 @@ PodVerdict JudgePod(const json& pod) {
   return {};
 }
 
+Cause CauseOfDeletion(const json& pod) {
+  if (!At(pod, {"metadata", "deletionTimestamp"}).is_string()) return Cause();
+  const json& disruption = Condition(pod, "DisruptionTarget");
+  if (Text(At(disruption, {"status"})) == "True") {
+    const bool machine = Has(Text(At(disruption, {"reason"})), {"DeletionByTaintManager", "DeletionByPodGC"});
+    return Make(machine ? CauseCode::kMachineLost : CauseCode::kEvicted, Text(At(disruption, {"message"})));
+  }
+  return Make(CauseCode::kScopeLost, absl::StrCat("somebody deleted its pod ", Text(At(pod, {"metadata", "name"}))));
+}
+
 Cause CauseOfRefusal(const absl::Status& status) {
   const kube::ApiFailure failure = kube::FailureOf(status);
   const std::string message = failure.message.empty() ? std::string(status.message()) : failure.message;

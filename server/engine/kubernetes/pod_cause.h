@@ -25,6 +25,9 @@ struct PodVerdict {
 // `pod` as the API server gives it. Never fails: what it does not understand is fine.
 PodVerdict JudgePod(const nlohmann::json& pod);
 
+// Who is deleting `pod` and why, as far as it is told; empty when nobody is.
+Cause CauseOfDeletion(const nlohmann::json& pod);
+
 // Why a pod (or what it needs) could not be created: quota, admission, account, namespace.
 Cause CauseOfRefusal(const absl::Status& status);
 

@@ -74,7 +74,7 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
   state_ = State::kPreparing;
   events_.clear();
   uid_.clear();
-  waiting_for_ = Cause();
+  waiting_for_ = deletion_ = Cause();
   one_shot_ = stop_requested_ = start_requested_ = probe_ready_ = endpoints_written_ = false;
   output_seen_ = output_acked_ = 0;
   started_at_ = absl::ZeroDuration();

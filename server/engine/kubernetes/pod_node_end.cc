@@ -43,11 +43,18 @@ Cause PodNode::Diagnose(int exit_code, int signal, long oom_kills) const {
     const int64_t limit = process_.resources.memory_bytes;
     cause.message = absl::StrCat("used all of its ", limit > 0 ? absl::StrCat(HumanSize(limit), " of ") : "",
                                  "memory and ", ending);
+  } else if (!deletion_.empty()) {
+    // However it took its stop signal: it would not have ended by itself.
+    cause = deletion_;
+    cause.node = name_;
+    cause.evidence.push_back(ending);
   } else {
     cause.code = signal != 0 ? CauseCode::kSignaled : one_shot_ ? CauseCode::kJobFailed : CauseCode::kExited;
     cause.message = ending;
   }
-  if (output_ != nullptr) cause.evidence = output_->Tail(kEvidenceLines);
+  if (output_ != nullptr) {
+    for (std::string& line : output_->Tail(kEvidenceLines)) cause.evidence.push_back(std::move(line));
+  }
   return cause;
 }
 
@@ -146,10 +153,15 @@ void PodNode::OnPod(const json* pod) {
   if (pod == nullptr) {
     PodVerdict verdict{PodVerdict::Kind::kEnded};
     verdict.signal = SIGKILL;
-    verdict.cause.code = CauseCode::kScopeLost;
-    verdict.cause.message = "somebody deleted its pod";
+    verdict.cause = deletion_;
+    if (verdict.cause.empty()) {
+      verdict.cause.code = CauseCode::kScopeLost;
+      verdict.cause.message = absl::StrCat("somebody deleted its pod ", this->pod());
+    }
     return End(verdict);
   }
+  // While it is live we delete nothing of it.
+  if (deletion_.empty()) deletion_ = CauseOfDeletion(*pod);
   const PodVerdict verdict = JudgePod(*pod);
   switch (verdict.kind) {
     case PodVerdict::Kind::kFine:

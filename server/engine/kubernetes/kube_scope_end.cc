@@ -116,8 +116,6 @@ void KubeScope::TryRelease() {
   for (const auto& [name, node] : nodes_) node->OnGone();
   reactor().CancelTimer(release_limit_);
   receipt_.took = reactor().Now() - destroyed_at_;
-  receipt_.networks = 1;
-  receipt_.cgroups = static_cast<int>(nodes_.size());
   EmitScope(EngineEvent::Kind::kScopeReleased, Cause(), receipt_);
   if (namespace_gone_) Gone();
 }

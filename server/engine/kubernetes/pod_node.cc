@@ -20,8 +20,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr uint64_t kAckEvery = 32 * 1024;
-
 bool ProbesPort(const Probe& probe) {
   return probe.kind == Probe::Kind::kTcp || probe.kind == Probe::Kind::kHttp || probe.kind == Probe::Kind::kGrpc;
 }
@@ -76,7 +74,7 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
   uid_.clear();
   waiting_for_ = deletion_ = Cause();
   one_shot_ = stop_requested_ = start_requested_ = probe_ready_ = endpoints_written_ = false;
-  output_seen_ = output_acked_ = 0;
+  output_seen_ = 0;
   started_at_ = absl::ZeroDuration();
   end_follows_ = false;
   CreatePod();
@@ -247,10 +245,8 @@ void PodNode::OnOutput(const gate_frame& frame, absl::string_view payload) {
   if (end <= output_seen_) return;  // Said again after a break.
   output_seen_ = end;
   if (output_ != nullptr) output_->Feed(payload, frame.flag == 1);
-  if (output_seen_ - output_acked_ >= kAckEvery && link_ != nullptr) {
-    output_acked_ = output_seen_;
-    link_->SendNumber(GATE_ACK, output_seen_);
-  }
+  // At once: what a gate still keeps it says again to a later server, which does not know what this one has written.
+  if (link_ != nullptr) link_->SendNumber(GATE_ACK, output_seen_);
 }
 
 absl::Duration PodNode::Here(int64_t gate_us) {

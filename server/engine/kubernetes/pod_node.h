@@ -124,7 +124,7 @@ class PodNode {
   std::string address_;
   absl::Duration started_at_;
   absl::Duration clock_ahead_;  // Of ours before the pod's machine's, at most; see Here.
-  uint64_t output_seen_ = 0, output_acked_ = 0;
+  uint64_t output_seen_ = 0;
   Cause waiting_for_;  // The latest thing that the pod waits for.
   Cause deletion_;     // Its pod is being deleted, and not by us.
   Reactor::TimerId grace_timer_ = 0, pending_timer_ = 0;

@@ -37,6 +37,9 @@ struct ScopeSpec {
   std::string log_dir;      // Absolute folder for captured output; kept by Destroy, removed by the report's owner.
   std::string source_root;  // The catalogue's root.
   int expected_nodes = 0;   // A hint for how much to have ready.
+  // When it ends by itself, as of now; for people who look at the platform.
+  absl::Time expires = absl::InfiniteFuture();
+  std::map<std::string, std::string> labels;  // What its request was labelled with ("pr": "123"), for the same.
 };
 
 struct NodeRef {

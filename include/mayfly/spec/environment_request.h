@@ -32,6 +32,7 @@ struct EnvironmentRequest {
   std::map<std::string, std::string>
       variables;  // --set and --env-file: ${env.KEY} and the services' variables of that name.
   std::map<std::string, std::string> secrets;  // By secret name. Never stored, never logged.
+  std::map<std::string, std::string> labels;   // What it is for ("pr": "123"); shown by engines and in lists.
   std::string engine;                          // "local"; empty: the server's default.
   std::string owner;                           // Who asks, as the server knows it.
   // Ids of the requests to run tests that were taken, newest last: a repeated one starts nothing.

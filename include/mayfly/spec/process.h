@@ -44,6 +44,25 @@ struct Port {
   friend bool operator==(const Port&, const Port&) = default;
 };
 
+// Storage that outlives the process and is shared by its attempts; it goes with the environment.
+struct Volume {
+  std::string name;        // Unique within the service.
+  std::string path;        // Absolute, inside.
+  int64_t size_bytes = 0;  // Asked for; 0: the engine's default.
+
+  friend bool operator==(const Volume&, const Volume&) = default;
+};
+
+// A process that runs beside the service in its network, from its start to its end, and is not probed.
+struct Sidecar {
+  std::string name;               // Unique within the service.
+  std::string image;              // Always given.
+  std::vector<std::string> argv;  // Empty: the image's own command.
+  std::map<std::string, std::string> variables;
+
+  friend bool operator==(const Sidecar&, const Sidecar&) = default;
+};
+
 // Zero means "no limit of its own".
 struct Resources {
   int64_t memory_bytes = 0;
@@ -86,6 +105,10 @@ struct ProcessSpec {
   Resources resources;
   StopPolicy stop;
   std::vector<std::string> egress;  // "host:port" outside the environment that it may reach.
+  std::vector<Volume> volumes;
+  std::vector<Sidecar> sidecars;
+  int replicas = 1;             // How many run; the node is ready when all are.
+  bool stable_address = false;  // Its name stands for one address that stays, whatever becomes of the process.
 
   friend bool operator==(const ProcessSpec&, const ProcessSpec&) = default;
 };

@@ -33,7 +33,7 @@ GateLink::~GateLink() {
 
 void GateLink::EndStreams() {
   while (!streams_.empty()) {
-    const StreamEvents events = std::move(streams_.begin()->second);
+    const StreamEvents events = std::move(streams_.begin()->second.events);
     streams_.erase(streams_.begin());
     if (events.on_end) events.on_end(ECONNRESET, 0);
   }
@@ -125,12 +125,15 @@ bool GateLink::Dispatch(const gate_frame& frame, absl::string_view payload) {
 void GateLink::OnStreamFrame(const gate_frame& frame, absl::string_view payload) {
   const auto it = streams_.find(frame.id);
   if (it == streams_.end()) return;  // Closed by us a moment ago.
-  const StreamEvents& events = it->second;
+  const StreamEvents& events = it->second.events;
   switch (frame.type) {
     case GATE_OPENED:
       if (const auto fn = events.on_opened) fn();
       return;
     case GATE_DATA:
+      it->second.untaken += payload.size();
+      // Our memory is not its to fill.
+      if (it->second.untaken > GATE_STREAM_WINDOW) return Lose();
       if (const auto fn = events.on_data) fn(payload);
       return;
     case GATE_CREDIT: {
@@ -158,7 +161,7 @@ uint16_t GateLink::OpenStream(int type, absl::string_view payload, StreamEvents 
     ++last_stream_;
   } while (last_stream_ == 0 || streams_.count(last_stream_) > 0);
   const uint16_t id = last_stream_;
-  streams_[id] = std::move(events);
+  streams_[id].events = std::move(events);
   Send(type, 0, id, payload);
   return id;
 }
@@ -178,7 +181,9 @@ void GateLink::CloseStream(uint16_t id, bool half) {
 }
 
 void GateLink::Taken(uint16_t id, uint32_t bytes) {
-  if (streams_.count(id) == 0) return;
+  const auto it = streams_.find(id);
+  if (it == streams_.end()) return;
+  it->second.untaken -= std::min<size_t>(it->second.untaken, bytes);
   Send(GATE_TAKEN, 0, id, absl::string_view(reinterpret_cast<const char*>(&bytes), sizeof bytes));
 }
 

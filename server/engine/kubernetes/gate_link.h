@@ -24,7 +24,8 @@ struct StreamEvents {
   std::function<void(int error, int code)> on_end;  // An errno (0: none) and a command's exit code. Last, once.
 };
 
-// Not thread-safe; lives on one reactor. What a gate says is untrusted: anything that is no frame ends the link.
+// Not thread-safe; lives on one reactor. What a gate says is untrusted, since a service can speak in its gate's place:
+// what is no frame, or sends more of a stream than GATE_STREAM_WINDOW ahead of Taken, ends the link.
 class GateLink {
  public:
   struct Callbacks {
@@ -68,7 +69,11 @@ class GateLink {
   std::string in_, out_;
   bool flushing_later_ = false;
   uint16_t last_stream_ = 0;
-  std::map<uint16_t, StreamEvents> streams_;
+  struct OpenedStream {
+    StreamEvents events;
+    size_t untaken = 0;  // Bytes of on_data that Taken has not told of.
+  };
+  std::map<uint16_t, OpenedStream> streams_;
   std::shared_ptr<GateLink*> self_;
 };
 

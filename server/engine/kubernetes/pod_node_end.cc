@@ -1,6 +1,7 @@
 // The ways in which an attempt ends, and what is told of each.
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -77,7 +78,7 @@ void PodNode::OnExited(absl::string_view text) {
   event.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   event.stopped = stop_requested_;
   event.usage.cpu = absl::Microseconds(cpu_us);
-  event.usage.peak_memory_bytes = peak_kib * 1024;
+  event.usage.peak_memory_bytes = std::clamp<int64_t>(peak_kib, 0, int64_t{1} << 40) * 1024;
   if (!event.stopped) event.cause = Diagnose(event.exit_code, event.signal, oom_kills);
   state_ = State::kEnded;
   // A job's files may still be wanted, and only a container that lives can give them.

@@ -90,6 +90,12 @@ std::vector<PlacedTemplate> TemplatesOfNode(const Declared& declared) {
     return out;
   }
   AddCommand(declared.service->run, out);
+  for (const SidecarSpec& sidecar : declared.service->sidecars) {
+    out.push_back({absl::StrCat("sidecars.", sidecar.name, ".image"), &sidecar.image});
+    for (const auto& [name, text] : sidecar.variables)
+      out.push_back({absl::StrCat("sidecars.", sidecar.name, ".env.", name), &text});
+    for (const Template& word : sidecar.run) out.push_back({absl::StrCat("sidecars.", sidecar.name, ".run"), &word});
+  }
   // Whoever uses an output needs what it is made of.
   for (const auto& [name, text] : declared.service->outputs) out.push_back({absl::StrCat("outputs.", name), &text});
   return out;

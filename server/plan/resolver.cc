@@ -77,9 +77,23 @@ ProcessSpec Resolver::Resolve(const Declared& declared) {
       if (port.name == "main" && spoken) port.name = service->base;
     }
     process.probe = service->probe;
+    FillParts(*service, process);
   }
   process.variables["MAYFLY_ENVIRONMENT"] = environment_;
   return process;
+}
+
+void Resolver::FillParts(const ServiceSpec& service, ProcessSpec& process) {
+  process.volumes = service.volumes;
+  process.replicas = service.replicas;
+  for (const SidecarSpec& declared : service.sidecars) {
+    Sidecar sidecar;
+    sidecar.name = declared.name;
+    sidecar.image = Fill(declared.image, &service);
+    for (const Template& word : declared.run) sidecar.argv.push_back(Fill(word, &service));
+    for (const auto& [name, text] : declared.variables) sidecar.variables[name] = Fill(text, &service);
+    process.sidecars.push_back(std::move(sidecar));
+  }
 }
 
 void Resolver::FillVariables(const std::map<std::string, Template>& variables, const ServiceSpec* self,
@@ -181,6 +195,19 @@ std::string DigestOf(const ProcessSpec& process, const std::vector<std::string>&
   const Resources& r = process.resources;
   add(absl::StrCat(r.memory_bytes, " ", r.disk_bytes, " ", r.processes, " ", r.cpus));
   add(absl::StrJoin(process.egress, " "));
+  add("|");
+  for (const Volume& volume : process.volumes)
+    add(absl::StrCat("volume ", volume.name, " ", volume.size_bytes, " ", volume.path));
+  for (const Sidecar& sidecar : process.sidecars) {
+    add(absl::StrCat("sidecar ", sidecar.argv.size(), " ", sidecar.name));
+    add(sidecar.image);
+    for (const std::string& word : sidecar.argv) add(word);
+    for (const auto& [name, value] : sidecar.variables) {
+      add(name);
+      add(value);
+    }
+  }
+  if (process.replicas > 1) add(absl::StrCat("replicas ", process.replicas));
   add("|");
   for (const std::string& path : sources) {
     if (fingerprint) add(fingerprint(path));

@@ -33,6 +33,7 @@ class Resolver {
   std::string Value(const Reference& reference, const Template& text, const ServiceSpec* self);
   std::string Variable(const std::string& name, const Template& text);
   void FillVariables(const std::map<std::string, Template>& variables, const ServiceSpec* self, ProcessSpec& process);
+  void FillParts(const ServiceSpec& service, ProcessSpec& process);
   void FillSecrets(const ServiceSpec& service, ProcessSpec& process);
   void Complain(const SourcePos& pos, std::string message, std::string hint);
 

@@ -57,6 +57,11 @@ class Checks {
     for (const auto& [output, value] : service.outputs) Text(value, &service);
     for (const Template& word : service.run) Text(word, &service);
     for (const FileSpec& file : service.files) Text(file.content, &service);
+    for (const SidecarSpec& sidecar : service.sidecars) {
+      Text(sidecar.image, &service);
+      for (const auto& [variable, value] : sidecar.variables) Text(value, &service);
+      for (const Template& word : sidecar.run) Text(word, &service);
+    }
     for (const JobSpec& job : service.before) {
       Needs(job.needs, service.name, job.name);
       for (const auto& [variable, value] : job.variables) Text(value, &service);

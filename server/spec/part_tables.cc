@@ -158,29 +158,32 @@ const Table<ServiceSpec>& RestartTable() {
   return table;
 }
 
-const Table<Ignored>& VolumeTable() {
+const Table<Volume>& VolumeTable() {
   static const auto& table = *[] {
-    auto& t = NewTable<Ignored>("volume", "the volume",
-                                "Storage that outlives the process. `data: /var/lib/data` is short for `data: {path: "
-                                "/var/lib/data}`. Needs an engine that has volumes.");
-    t.Add({"path", Of(Form::kPath), "Where it is mounted.", "", "/var/lib/data", true},
-          [](Ignored&, const YamlValue&) {});
-    t.Add({"size", Of(Form::kSize), "How large it is.", "", "1Gi"}, [](Ignored&, const YamlValue&) {});
+    auto& t = NewTable<Volume>("volume", "the volume",
+                               "Storage that outlives the process, and goes with the environment. `data: "
+                               "/var/lib/data` is short for `data: {path: /var/lib/data}`. Needs an engine that has "
+                               "volumes.");
+    t.Add({"path", Of(Form::kPath), "Where it is mounted: an absolute path.", "", "/var/lib/data", true},
+          [](Volume& s, const YamlValue& v) { s.path = v.text; });
+    t.Add({"size", Of(Form::kSize), "How large it is.", "1Gi", "10Gi"},
+          [](Volume& s, const YamlValue& v) { s.size_bytes = SizeOf(v); });
     return &t;
   }();
   return table;
 }
 
-const Table<Ignored>& SidecarTable() {
+const Table<SidecarSpec>& SidecarTable() {
   static const auto& table = *[] {
-    auto& t =
-        NewTable<Ignored>("sidecar", "the sidecar",
-                          "A process that runs beside the service and shares its network. Needs an engine that has "
-                          "sidecars.");
-    t.Add({"image", Of(Form::kText), "Its image.", "", "envoyproxy/envoy:v1.30"}, [](Ignored&, const YamlValue&) {});
-    t.Add({"run", CommandShape(), "Its command.", "", "./proxy"}, [](Ignored&, const YamlValue&) {});
+    auto& t = NewTable<SidecarSpec>("sidecar", "the sidecar",
+                                    "A process that runs beside the service, from its start to its end, and shares its "
+                                    "network. The service does not wait for it. Needs an engine that has sidecars.");
+    t.Add({"image", Of(Form::kTemplate), "Its image.", "", "envoyproxy/envoy:v1.30", true},
+          [](SidecarSpec& s, const YamlValue& v) { s.image = TemplateOf(v); });
+    t.Add({"run", CommandShape(), "Its command.", "the image's own", "./proxy"},
+          [](SidecarSpec& s, const YamlValue& v) { s.run = CommandOf(v); });
     t.Add({"env", MapOf(Form::kVariable, Of(Form::kTemplate)), "Its variables.", "", "{LEVEL: info}"},
-          [](Ignored&, const YamlValue&) {});
+          [](SidecarSpec& s, const YamlValue& v) { s.variables = TemplateMapOf(v); });
     return &t;
   }();
   return table;

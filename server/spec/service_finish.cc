@@ -1,11 +1,14 @@
 #include "server/spec/service_finish.h"
 
+#include <map>
 #include <set>
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/text.h"
 #include "mayfly/spec/reference.h"
 #include "server/spec/setters.h"
@@ -77,6 +80,30 @@ class Finisher {
     for (std::string& word : probe.command) FillSelf(word);
   }
 
+  void Parts() {
+    const YamlValue* map = merged_.Find("volumes");
+    std::map<std::string, std::string> paths;
+    for (const Volume& volume : service_.volumes) {
+      const YamlValue* const entry = map == nullptr ? nullptr : map->Find(volume.name);
+      const SourcePos pos = entry == nullptr || entry->file == nullptr ? service_.pos : entry->Pos();
+      const auto [same, fresh] = paths.try_emplace(volume.path, volume.name);
+      if (!fresh) {
+        sink_.Error(pos,
+                    absl::StrCat("the volumes '", same->second, "' and '", volume.name, "' have the same path '",
+                                 EscapeLine(volume.path), "'"),
+                    "give one of them another path");
+      } else if (!volume.path.empty() && !MayBeMounted(volume.path)) {
+        sink_.Error(pos,
+                    absl::StrCat("the volume '", volume.name, "' cannot be mounted at '", EscapeLine(volume.path), "'"),
+                    "write the absolute path of a folder such as /var/lib/data, outside of /proc, /sys, /dev and /tmp");
+      }
+    }
+    if (service_.one_shot && service_.replicas > 1) {
+      sink_.Error(Place("replicas"), absl::StrCat("'", service_.name, "' is a job, and a job runs once"),
+                  "remove replicas:");
+    }
+  }
+
   void Files(const std::string& folder, SpecFiles& files) {
     const YamlValue* map = merged_.Find("files");
     for (FileSpec& file : service_.files) {
@@ -94,6 +121,18 @@ class Finisher {
   }
 
  private:
+  static bool MayBeMounted(const std::string& path) {
+    if (path[0] != '/' || path.find_first_not_of('/') == std::string::npos || absl::StrContains(path, ':'))
+      return false;
+    for (const absl::string_view part : absl::StrSplit(path, '/')) {
+      if (part == ".." || part == ".") return false;
+    }
+    for (const absl::string_view taken : {"/proc", "/sys", "/dev", "/tmp", "/.mayfly"}) {
+      if (path == taken || absl::StartsWith(path, absl::StrCat(taken, "/"))) return false;
+    }
+    return true;
+  }
+
   // Of a key that is set; of the service itself when a type set it.
   SourcePos Place(absl::string_view key) const {
     const YamlEntry* entry = merged_.FindEntry(key);
@@ -154,6 +193,7 @@ void FinishService(ServiceSpec& service, const YamlValue& merged, const std::str
   finisher.Command();
   finisher.Ports();
   finisher.Probing();
+  finisher.Parts();
   finisher.Files(folder, files);
 }
 

@@ -48,9 +48,24 @@ void SetExpose(ServiceSpec& service, const YamlValue& value) {
   }
 }
 
-// A key that the engine must be able to do; the value itself is read by engines that can.
-Table<ServiceSpec>::Setter Unsupported(std::string key) {
-  return [key](ServiceSpec& s, const YamlValue&) { s.unsupported.push_back(key); };
+void SetVolumes(ServiceSpec& service, const YamlValue& value) {
+  service.unsupported.push_back("volumes");
+  for (const YamlEntry& entry : value.entries) {
+    Volume volume;
+    volume.name = entry.key;
+    service.volumes.push_back(VolumeTable().Bind(*entry.value, volume));
+  }
+  absl::c_sort(service.volumes, [](const Volume& a, const Volume& b) { return a.name < b.name; });
+}
+
+void SetSidecars(ServiceSpec& service, const YamlValue& value) {
+  service.unsupported.push_back("sidecars");
+  for (const YamlEntry& entry : value.entries) {
+    SidecarSpec sidecar;
+    sidecar.name = entry.key;
+    service.sidecars.push_back(SidecarTable().Bind(*entry.value, sidecar));
+  }
+  absl::c_sort(service.sidecars, [](const SidecarSpec& a, const SidecarSpec& b) { return a.name < b.name; });
 }
 
 void AddProcess(Table<ServiceSpec>& t) {
@@ -179,10 +194,10 @@ void AddLife(Table<ServiceSpec>& t) {
         });
   t.Add({"volumes", MapOf(Form::kName, Either(Of(Form::kPath), Object(VolumeTable()), "path")),
          "Storage that outlives the process.", "", "{data: /var/lib/data}"},
-        Unsupported("volumes"));
+        SetVolumes);
   t.Add({"sidecars", MapOf(Form::kName, Object(SidecarTable())), "Processes beside it.", "",
          "{proxy: {image: envoyproxy/envoy:v1.30}}"},
-        Unsupported("sidecars"));
+        SetSidecars);
   t.Add({"paths", ListOf(Of(Form::kInnerPath)),
          "Sources that belong to it, relative to the root: a change in them concerns it.", "its folder",
          "[services/checkout, lib/money]"},

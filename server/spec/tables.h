@@ -28,9 +28,8 @@ const Table<StopPolicy>& StopTable();
 const Table<FileSpec>& FileTable();
 const Table<JobSpec>& BeforeTable();
 const Table<ServiceSpec>& RestartTable();
-struct Ignored {};  // Checked and shown, and read by no engine yet.
-const Table<Ignored>& VolumeTable();
-const Table<Ignored>& SidecarTable();
+const Table<Volume>& VolumeTable();
+const Table<SidecarSpec>& SidecarTable();
 
 // All tables, in the order of the reference page.
 std::vector<const TableInfo*> AllTables();

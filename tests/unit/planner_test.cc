@@ -1,8 +1,11 @@
 #include "server/plan/planner.h"
 
 #include <map>
+#include <set>
 #include <string>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -281,6 +284,63 @@ TEST_F(PlannerTest, DigestFollowsTheProcessAndNotItsProbe) {
   EXPECT_NE(plan("services:\n  web: {type: http, run: ./web, env: {A: b}}\n"), first);
   fingerprint_ = [](const std::string& path) { return absl::EndsWith(path, "/web") ? "rebuilt" : ""; };
   EXPECT_NE(plan("services:\n  web: {type: http, run: ./web}\n"), first);
+}
+
+TEST_F(PlannerTest, VolumesSidecarsAndReplicasReachTheProcessFilledIn) {
+  capabilities_ = {"kubernetes", true};
+  capabilities_.images = capabilities_.replicas = capabilities_.volumes = capabilities_.sidecars = true;
+  const PlanResult result = Make(
+      "services:\n"
+      "  db: {type: postgres, image: db, run: ./db, volumes: {data: /var/lib/data, log: {path: /log, size: 2Gi}}}\n"
+      "  web:\n"
+      "    {type: http, image: web, run: ./web, replicas: 3, sidecars: {proxy: {image: \"proxy:${env.TAG}\", run: "
+      "'./proxy ${db.address}', env: {TO: \"${self.host}\"}}}}\n",
+      [] {
+        EnvironmentRequest request;
+        request.services = {"web"};
+        request.variables["TAG"] = "7";
+        return request;
+      }());
+  EXPECT_EQ(Text(result), "");
+  EXPECT_THAT(At(result, "db").why, ElementsAre("referenced by web (sidecars.proxy.run)"));
+  const ProcessSpec& db = At(result, "db").process;
+  ASSERT_EQ(db.volumes.size(), 2u);
+  EXPECT_EQ(db.volumes[0], (Volume{"data", "/var/lib/data", 0}));
+  EXPECT_EQ(db.volumes[1], (Volume{"log", "/log", int64_t{2} << 30}));
+  const ProcessSpec& web = At(result, "web").process;
+  EXPECT_EQ(web.replicas, 3);
+  ASSERT_EQ(web.sidecars.size(), 1u);
+  EXPECT_EQ(web.sidecars[0], (Sidecar{"proxy", "proxy:7", {"./proxy", "db:5432"}, {{"TO", "web"}}}));
+}
+
+TEST_F(PlannerTest, DigestFollowsVolumesSidecarsAndReplicas) {
+  capabilities_.replicas = capabilities_.volumes = capabilities_.sidecars = true;
+  SpecFolder folder("services: {}\n");
+  const auto digest = [&](absl::string_view keys) {
+    folder.Write("envspec.yml", absl::StrCat("services: {web: {type: http, run: ./web", keys, "}}\n"));
+    return MakePlan(LoadCatalogue(folder.path()).catalogue, {}, capabilities_, {}, fingerprint_)
+        .plan.nodes.at(0)
+        .digest;
+  };
+  const std::vector<std::string> all = {digest(""),
+                                        digest(", replicas: 2"),
+                                        digest(", volumes: {a: /b}"),
+                                        digest(", volumes: {a: /c}"),
+                                        digest(", volumes: {a: {path: /b, size: 2Gi}}"),
+                                        digest(", sidecars: {p: {image: p}}"),
+                                        digest(", sidecars: {p: {image: q}}"),
+                                        digest(", sidecars: {p: {image: p, run: x}}"),
+                                        digest(", sidecars: {p: {image: p, env: {A: b}}}")};
+  EXPECT_EQ(std::set<std::string>(all.begin(), all.end()).size(), all.size());
+  EXPECT_EQ(digest(", replicas: 1"), all[0]);
+}
+
+TEST_F(PlannerTest, EnginesWithoutVolumesSidecarsAndReplicasSaySo) {
+  const std::string text = Text(Make(
+      "services: {web: {type: http, run: ./web, replicas: 2, volumes: {a: /b}, sidecars: {p: {image: p}}}}\n", {}));
+  for (const char* key : {"replicas", "volumes", "sidecars"}) {
+    EXPECT_THAT(text, HasSubstr(absl::StrCat("the local engine has no '", key, "', and 'web' asks for it")));
+  }
 }
 
 TEST_F(PlannerTest, TheDigestKnowsTheFilesThatAServiceIsPointedTo) {

@@ -57,6 +57,14 @@ struct JobSpec {
   SourcePos pos;
 };
 
+// A process beside the service; see Sidecar.
+struct SidecarSpec {
+  std::string name;  // Unique within the service.
+  Template image;
+  std::vector<Template> run;  // Empty: the image's own command.
+  std::map<std::string, Template> variables;
+};
+
 struct ServiceSpec {
   std::string name;
   std::string type;       // Built in: http, grpc, worker, job, postgres, redis; or one of envspec.yml's `types`.
@@ -82,6 +90,8 @@ struct ServiceSpec {
   std::vector<JobSpec> before;
   std::vector<std::string> paths;  // Sources that belong to it, relative to the catalogue's root.
   std::vector<std::string> tests;  // Test jobs that cover it, on top of the jobs' own `covers`.
+  std::vector<Volume> volumes;     // In order of name, as sidecars are.
+  std::vector<SidecarSpec> sidecars;
   int replicas = 1;
   std::vector<std::string> unsupported;  // Keys used that need an engine capability: "volumes", "sidecars", "image".
   SourcePos pos;                         // Of its `name`.

@@ -45,7 +45,7 @@ def _python_needs(packages):
     return sorted(found)
 
 
-def _files(packages):
+def files(packages):
     """Name in the image -> file here."""
     found = {}
     for line in _said("dpkg-query", "-L", *packages).splitlines():
@@ -89,8 +89,8 @@ def _linked(found):
     return {name: f"-> {path.readlink()}" if path.is_symlink() else path for name, path in found.items()}
 
 
-def _base():
-    found = _files(_python_needs(PACKAGES))
+def bootable(found):
+    """A file system of these files, with the libraries that they need and what every program expects."""
     _add_libraries(found)
     entries = _linked(found)
     for folder in ("bin", "sbin", "lib", "lib64"):
@@ -100,7 +100,7 @@ def _base():
     return entries
 
 
-def _tree(folder, at):
+def tree(folder, at):
     """Its folders may be written to: tests leave their reports where they run."""
     files = [path for path in folder.rglob("*")
              if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".xml"]
@@ -110,7 +110,7 @@ def _tree(folder, at):
 
 def _write(folder):
     made = images.Layout(folder)
-    base = made.layer(_base())
+    base = made.layer(bootable(files(_python_needs(PACKAGES))))
 
     def image(name, layers, workdir):
         made.image(f"{layout.REGISTRY}/{name}:{layout.TAG}", [base, *layers], {
@@ -119,7 +119,7 @@ def _write(folder):
 
     image("mayfly/base", [], "/")
     for sample in ("shop", "hello"):
-        layer = made.layer(_tree(ENVSPECS / sample, sample))
+        layer = made.layer(tree(ENVSPECS / sample, sample))
         for spec in sorted((ENVSPECS / sample).rglob("service.yml")):
             image(f"{sample}/{spec.parent.name}", [layer], f"/{sample}/{spec.parent.relative_to(ENVSPECS / sample)}")
         image(f"{sample}/tests", [layer], f"/{sample}")

@@ -4,14 +4,15 @@
 
 startup, teardown, churn and handover drive a mayflyd of their own through gRPC (bench_local.cc) and are measured from
 outside: by the kernel's process events, by a prober that connects to each service in its own network, and by looking at
-/proc, the control groups and the state folder. They need root. kube-startup and kube-teardown (kube.py) run on the cluster
-of ./dev cluster, with its images preloaded, beside a peer in the same run. api, accept, order and plan are programs of their own.
+/proc, the control groups and the state folder. They need root. The kube benches (kube.py) run on the cluster
+of ./dev cluster, with its images preloaded, beside peers in the same run. api, accept, order and plan are programs of their own.
 """
 import argparse
 import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -325,13 +326,16 @@ def handover(flags, folder):
 
 def on_cluster(flags, folder):
     import kube  # Needs ./dev cluster.
+    import kube_startup
     root = pathlib.Path(folder) / "w21"
     w21.write("w21", root, BIN / "mayfly-workload")
     state = pathlib.Path(folder) / "state"
     state.mkdir(mode=0o700)
-    bench = {"kube-startup": kube.startup, "kube-teardown": kube.teardown}[flags.name]
-    made = bench(BIN, state, root, w21.services(), flags.count or 20)
-    return [row(measure, unit, samples, goal, at) for measure, unit, samples, goal, at in made]
+    bench = {"kube-startup": kube_startup.startup, "kube-teardown": kube.teardown}[flags.name]
+    seed = flags.seed if flags.seed is not None else random.randrange(1 << 32)
+    print(f"seed {seed}", flush=True)
+    made = bench(kube.Run(BIN, state, root, w21.services(), flags.count or 20, flags.peers == "all", seed))
+    return [row(*one) for one in made]
 
 
 def dispatch(flags):
@@ -347,6 +351,8 @@ def main():
     parser.add_argument("name", choices=[*benches, *PROGRAMS])
     parser.add_argument("--json", metavar="FILE", help="also write the rows with all samples")
     parser.add_argument("--count", type=int, help="samples instead of the usual number")
+    parser.add_argument("--peers", choices=["all", "none"], default="all", help="kube-startup: other tools beside it")
+    parser.add_argument("--seed", type=int, help="kube benches: of the order of what is compared")
     parser.add_argument("--concurrency", type=int, default=4, help="churn: environments at a time")
     flags = parser.parse_args()
     if flags.name in PROGRAMS:

@@ -1,19 +1,18 @@
-"""The benches on the real cluster of ./dev cluster: kube-startup and kube-teardown. They speak to the API server directly,
-from inside the cluster's network."""
-import concurrent.futures
+"""What the benches on the real cluster of ./dev cluster share, and kube-teardown. They speak to the API server directly, from
+inside the cluster's network."""
 import ctypes
 import http.client
 import json
 import os
 import pathlib
-import random
-import re
+import select
 import signal
 import ssl
 import subprocess
 import sys
 import threading
 import time
+from typing import NamedTuple
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "cluster"))
@@ -22,7 +21,19 @@ import layout  # noqa: E402
 import supervise  # noqa: E402
 
 CLONE_NEWNET = 0x40000000
+PEER_PREFIX = "peer-"  # Of kube namespaces.
 IMAGE = f"{layout.REGISTRY}/w21/workload:{layout.TAG}"
+
+
+class Run(NamedTuple):
+    """What a bench is given; it returns rows of (measure, unit, samples, goal, column of the goal, True for "at least")."""
+    binaries: pathlib.Path
+    folder: pathlib.Path  # Its own, removed afterwards.
+    root: pathlib.Path  # The catalogue W21.
+    services: list  # Of W21: (name, milliseconds, needs).
+    count: int
+    peers: bool
+    seed: int
 
 
 class Api:
@@ -69,35 +80,17 @@ def bare_pod(name):
                         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}]}}
 
 
-def floor(api, names):
-    """The same pods at once, without order, delay or gate: seconds until the watch shows the last one Ready."""
-    space = f"floor-{os.getpid()}-{time.monotonic_ns()}"
-    begin = time.monotonic()
-    api.call("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
-    api.call("POST", f"/api/v1/namespaces/{space}/serviceaccounts",
-             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "own"}})
-    watch = api.open()
-    watch.request("GET", f"/api/v1/namespaces/{space}/pods?watch=1")
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        made = [pool.submit(api.call, "POST", f"/api/v1/namespaces/{space}/pods", bare_pod(name)) for name in names]
-        ready, answer = set(), watch.getresponse()
-        while len(ready) < len(names):
-            pod = json.loads(answer.readline())["object"]
-            if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])):
-                ready.add(pod["metadata"]["name"])
-        took = time.monotonic() - begin
-        for one in made:
-            one.result()
-    watch.close()
+def begin_end(api, space):
+    """Pods beside their kube namespace: that takes half as long as the namespace alone."""
+    api.call("DELETE", f"/api/v1/namespaces/{space}/pods", {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 1})
     api.call("DELETE", f"/api/v1/namespaces/{space}")
-    return took, space
 
 
 def await_gone(api, limit=60):
     end = time.monotonic() + limit
     while time.monotonic() < end:
         names = [item["metadata"]["name"] for item in api.call("GET", "/api/v1/namespaces")["items"]]
-        if not [name for name in names if name.startswith(("floor-", "w21-", "empty-"))]:
+        if not [name for name in names if name.startswith(("floor-", "w21-", "empty-", PEER_PREFIX))]:
             return
         time.sleep(0.1)
     raise RuntimeError("namespaces stay")
@@ -125,96 +118,55 @@ class Server:
         self.process.wait(60)
 
 
-def seconds(text):
-    """Of a duration as events tell it: "1m2.5s", "3.35s", "85ms"."""
-    total = 0.0
-    for number, unit in re.findall(r"([0-9.]+)(ms|us|ns|h|m|s)", text):
-        total += float(number) * {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[unit]
-    return total
+class Ends:
+    """Processes of services, by the kernel's own list, and when each of them ended: by pidfds, which cost nothing to wait for."""
+
+    def __init__(self):
+        self.poll, self.names = select.poll(), {}
+        for entry in pathlib.Path("/proc").iterdir():
+            try:
+                if not entry.name.isdigit() or not (entry / "cmdline").read_bytes().startswith(b"./workload\0"):
+                    continue
+                if f"/{layout.GROUP}/" not in (entry / "cgroup").read_text():
+                    continue  # Of another cluster.
+                variables = (entry / "environ").read_bytes().split(b"\0")
+                fd = os.pidfd_open(int(entry.name))
+            except OSError:
+                continue
+            self.names[fd] = next((one[9:].decode() for one in variables if one.startswith(b"HOSTNAME=")), entry.name)
+            self.poll.register(fd, select.POLLIN)
+
+    def wait(self, limit=60):
+        """[(when, name)] in order; all have ended."""
+        found, end = [], time.monotonic() + limit
+        while self.names:
+            for fd, _ in self.poll.poll((end - time.monotonic()) * 1000) or sys.exit(f"still there: {[*self.names.values()]}"):
+                found.append((time.monotonic(), self.names.pop(fd)))
+                self.poll.unregister(fd)
+                os.close(fd)
+        return found
 
 
-def bound(events, services):
-    """(the longest path in which each service may start once its pod was there, when the last one was ready)."""
-    launched, ready = {}, {}
-    for event in events:
-        if event["kind"] != "NODE":
-            continue
-        at = seconds(event["offset"])
-        if event["node_state"] == "STARTING" and event["attributes"].get("phase") == "launch":
-            launched[event["node"]] = at
-        elif event["node_state"] == "READY":
-            ready[event["node"]] = at
-    usable = {}
-    for name, milliseconds, needs in services:
-        met = max((ready[need] for need in needs), default=0.0)
-        # Started later than its needs were met: it was its pod that came late, at that moment.
-        pod = launched[name] if launched[name] > met + 0.005 else 0.0
-        usable[name] = max([pod, *(usable[need] for need in needs)]) + milliseconds / 1000
-    return max(usable.values()), max(ready.values())
-
-
-def workloads():
-    """Processes of services, by the kernel's own list."""
-    found = []
-    for entry in pathlib.Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"./workload\0"):
-                found.append(entry.name)
-        except OSError:
-            pass
-    return found
-
-
-def startup(binaries, folder, root, services, count):
-    """Pairs, in random order: the floor, and mayfly. Rows of (measure, unit, samples, goal, at)."""
-    enter()
-    api, names = Api(), [name for name, _, _ in services]
-    server = Server(binaries, folder)
-    over, ready, floors, ratios = [], [], [], []
-    try:
-        for i in range(count + 1):
-            taken = {}
-            for what in random.sample(["floor", "mayfly"], 2):
-                if what == "floor":
-                    taken[what], _ = floor(api, names)
-                else:
-                    name = f"w21-{i}"
-                    server.mayfly("up", "-q", "-f", root, "--name", name)
-                    lines = server.mayfly("events", name, "-o", "json").splitlines()
-                    least, taken[what] = bound(list(map(json.loads, lines)), services)
-                    server.mayfly("down", name)
-                await_gone(api)
-            if i > 0:  # The first pair warms caches.
-                over.append((taken["mayfly"] - least) * 1000)
-                ready.append(taken["mayfly"])
-                floors.append(taken["floor"])
-                ratios.append(taken["mayfly"] / taken["floor"])
-    finally:
-        server.stop()
-    return [("over the bound", "ms", over, 30, "median"), ("over the bound", "ms", over, 50, "p95"),
-            ("ready", "s", ready, None, "median"), ("21 pods at once, no order", "s", floors, None, "median"),
-            ("ready / 21 pods at once", "", ratios, 1.05, "median")]
-
-
-def teardown(binaries, folder, root, services, count):
+def teardown(run):
     """Deleted right after ready and 6 s later, each beside the delete of an empty namespace."""
-    del services
     enter()
     api = Api()
-    server = Server(binaries, folder)
+    server = Server(run.binaries, run.folder)
     rows = {"0 s": [], "6 s": []}
     gone, empty = [], []
     try:
-        for i in range(count):
+        for i in range(run.count):
             for pause in rows:
                 name = f"w21-{i}-{pause[0]}"
-                server.mayfly("up", "-q", "-f", root, "--name", name)
+                server.mayfly("up", "-q", "-f", run.root, "--name", name)
                 time.sleep(float(pause[0]))
+                services = Ends()
+                if len(services.names) != len(run.services):
+                    raise RuntimeError(f"{len(services.names)} processes of {len(run.services)} services run")
                 begin = time.monotonic()
                 server.mayfly("down", name, "--no-wait")
-                while workloads():
-                    time.sleep(0.002)
-                rows[pause].append((time.monotonic() - begin) * 1000)
+                ends = services.wait()
+                rows[pause].append((ends[-1][0] - begin) * 1000)
                 await_gone(api)
                 gone.append(time.monotonic() - begin)
             space = f"empty-{os.getpid()}-{i}"

@@ -326,12 +326,14 @@ def handover(flags, folder):
 
 def on_cluster(flags, folder):
     import kube  # Needs ./dev cluster.
+    import kube_requests
     import kube_startup
     root = pathlib.Path(folder) / "w21"
     w21.write("w21", root, BIN / "mayfly-workload")
     state = pathlib.Path(folder) / "state"
     state.mkdir(mode=0o700)
-    bench = {"kube-startup": kube_startup.startup, "kube-teardown": kube.teardown}[flags.name]
+    bench = {"kube-startup": kube_startup.startup, "kube-teardown": kube.teardown,
+             "kube-requests": kube_requests.requests}[flags.name]
     seed = flags.seed if flags.seed is not None else random.randrange(1 << 32)
     print(f"seed {seed}", flush=True)
     made = bench(kube.Run(BIN, state, root, w21.services(), flags.count or 20, flags.peers == "all", seed))
@@ -346,7 +348,7 @@ def dispatch(flags):
 
 def main():
     benches = {"startup": startup, "teardown": teardown, "churn": churn, "handover": handover,
-               "kube-startup": on_cluster, "kube-teardown": on_cluster}
+               "kube-startup": on_cluster, "kube-teardown": on_cluster, "kube-requests": on_cluster}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*benches, *PROGRAMS])
     parser.add_argument("--json", metavar="FILE", help="also write the rows with all samples")

@@ -39,24 +39,25 @@ class Run(NamedTuple):
 class Api:
     """The cluster's API server, with as many connections as threads ask for."""
 
-    def __init__(self):
+    def __init__(self, port=layout.API_PORT):
+        self.port = port
         self.tls = ssl.create_default_context(cafile=layout.PKI / "ca.crt")
         self.tls.load_cert_chain(layout.PKI / "admin.crt", layout.PKI / "admin.key")
         self.local = threading.local()
 
     def open(self):
-        return http.client.HTTPSConnection(layout.NODE_ADDRESS, layout.API_PORT, context=self.tls)
+        return http.client.HTTPSConnection(layout.NODE_ADDRESS, self.port, context=self.tls)
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, text=False):
         if not hasattr(self.local, "connection"):
             self.local.connection = self.open()
         self.local.connection.request(method, path, json.dumps(body) if body else None,
                                       {"content-type": "application/json"})
         answer = self.local.connection.getresponse()
-        text = answer.read()
+        said = answer.read()
         if answer.status >= 400:
-            raise RuntimeError(f"{method} {path}: {text[:300]!r}")
-        return json.loads(text)
+            raise RuntimeError(f"{method} {path}: {said[:300]!r}")
+        return said if text else json.loads(said)
 
 
 def enter():
@@ -97,12 +98,12 @@ def await_gone(api, limit=60):
 
 
 class Server:
-    def __init__(self, binaries, folder):
+    def __init__(self, binaries, folder, kubeconfig=layout.KUBECONFIG):
         self.binaries, self.folder = binaries, folder
         with open(folder / "server.log", "wb") as log:
             ready, child = os.pipe()
             self.process = subprocess.Popen([binaries / "mayflyd", "--state-dir", folder, "--engine", "kubernetes",
-                                             "--kubeconfig", layout.KUBECONFIG, "--registry", layout.REGISTRY,
+                                             "--kubeconfig", kubeconfig, "--registry", layout.REGISTRY,
                                              f"--ready-fd={child}"], pass_fds=[child], stdout=log, stderr=log)
             os.close(child)
             if not os.read(ready, 100):

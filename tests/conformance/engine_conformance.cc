@@ -78,7 +78,6 @@ void EngineConformanceTest::SetUp() {
   folder_ = pattern + "/source";
   log_dir_ = pattern + "/logs";
   std::filesystem::create_directories(folder_);
-  std::filesystem::create_directories(log_dir_);
   std::ofstream(folder_ + "/plain.txt") << "no program\n";
   std::error_code missing;
   std::filesystem::copy_file(WorkloadBinary(), folder_ + "/mayfly-workload", missing);

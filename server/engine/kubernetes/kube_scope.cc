@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
+#include "server/base/folder.h"
 #include "server/engine/kubernetes/admission.h"
 #include "server/engine/kubernetes/client/api_client.h"
 #include "server/engine/kubernetes/gate_pump.h"
@@ -22,6 +23,7 @@ KubeScope::KubeScope(ScopeHost* host, JournalEntry entry)
       place_{entry_.spec.id, host->installation(), entry_.identity},
       self_(std::make_shared<KubeScope*>(this)) {
   if (!entry_.spec.log_dir.empty()) {
+    if (const absl::Status made = MakeDirs(entry_.spec.log_dir, 0700); !made.ok()) LogWarning(made.message());
     log_folder_.reset(open(entry_.spec.log_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   }
 }

@@ -50,6 +50,9 @@ class Maker {
     }
     Ports(process);
     Limits(process);
+    for (int i = Below(3); i > 0; --i) {
+      process.volumes.push_back({absl::StrCat("v", i), absl::StrCat("/var/lib/v", i), Below(2) * (int64_t{i} << 20)});
+    }
     process.probe.kind = static_cast<Probe::Kind>(Below(static_cast<int>(Probe::Kind::kNotify) + 1));
     process.probe.port = process.ports.empty() ? 0 : process.ports[0].number;
     process.probe.path = "/healthz";

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "server/engine/kubernetes/claims.h"
 #include "server/engine/kubernetes/client/api_error.h"
 
 namespace mayfly::kubernetes {
@@ -287,6 +288,40 @@ TEST(PodCauseTest, AWebhooksWordsAreNoQuotaAndNoAccount) {
   for (const char* words : {"exceeded quota of team a", "service account mayfly not found", "is being terminated"}) {
     ExpectRefusal(403, "Forbidden", absl::StrCat("admission webhook \"x.example\" denied the request: ", words),
                   CauseCode::kAdmissionDenied);
+  }
+}
+
+json ClaimEvent(const char* type, const char* reason, const char* message) {
+  return {{"type", type},
+          {"reason", reason},
+          {"message", message},
+          {"involvedObject", {{"kind", "PersistentVolumeClaim"}, {"name", "db.data"}}}};
+}
+
+TEST(PodCauseTest, AClaimsEventsSayWhyItsVolumeIsNotThere) {
+  const auto judge = [](const char* type, const char* reason, const char* message, Kind kind) {
+    const PodVerdict verdict = JudgeClaimEvent(ClaimEvent(type, reason, message));
+    EXPECT_EQ(verdict.kind, kind) << reason;
+    if (kind == Kind::kFine) return;
+    EXPECT_EQ(verdict.cause.code, CauseCode::kVolumePending);
+    EXPECT_EQ(verdict.cause.message, absl::StrCat("its volume db.data is not there: ", message));
+    EXPECT_EQ(verdict.cause.evidence,
+              std::vector<std::string>{absl::StrCat("PersistentVolumeClaim db.data: ", reason, ": ", message)});
+  };
+  judge("Normal", "WaitForFirstConsumer", "waiting for first consumer to be created before binding", Kind::kFine);
+  judge("Normal", "ProvisioningSucceeded", "Successfully provisioned volume pvc-1", Kind::kFine);
+  judge("Normal", "ExternalProvisioning", "Waiting for a volume to be created", Kind::kWaiting);
+  judge("Warning", "ProvisioningFailed", "the disk is full", Kind::kWaiting);
+  judge("Warning", "ProvisioningFailed", "storageclass.storage.k8s.io \"x\" not found", Kind::kFailed);
+  judge("Normal", "FailedBinding", "no persistent volumes available for this claim and no storage class is set",
+        Kind::kFailed);
+}
+
+TEST(PodCauseTest, EventsOfOtherThingsAreNoTroubleOfAClaim) {
+  json event = ClaimEvent("Warning", "Failed", "x");
+  event["involvedObject"]["kind"] = "Pod";
+  for (const json& other : {event, json(), json("x"), json::array(), json{{"involvedObject", 1}}}) {
+    EXPECT_EQ(JudgeClaimEvent(other).kind, Kind::kFine) << other;
   }
 }
 

@@ -80,6 +80,10 @@ class KubeScope final : public PodHost {
   void Apply(Creation creation, Answer answer) override;
   void DeletePod(const std::string& name, const std::string& uid) override;
   PodOptions MakePodOptions(const std::string& pod) const override;
+  kube::ApiClient& api() override { return host_->api(); }
+  std::function<void(absl::StatusOr<nlohmann::json>)> Here(Answer answer) override {
+    return host_->Here(std::move(answer));
+  }
 
  private:
   void EmitScope(EngineEvent::Kind kind, Cause cause = Cause(), Receipt receipt = Receipt());

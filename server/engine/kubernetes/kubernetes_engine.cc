@@ -110,7 +110,7 @@ Capabilities KubernetesEngineImpl::Describe() {
   out.engine = "kubernetes";
   out.usable = true;
   out.images = out.users = out.memory_limits = out.cpu_limits = out.disk_limits = true;
-  out.needs_images = true;
+  out.needs_images = out.volumes = true;
   // All pods at once, and the engine itself says what they wait for and when that is over.
   out.prepare_window = 1000;
   out.prepare_limit = absl::Minutes(10);

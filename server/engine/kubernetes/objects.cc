@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "server/engine/kubernetes/claims.h"
+#include "server/engine/kubernetes/object_parts.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -22,20 +24,10 @@ constexpr char kGateProgram[] = "/.mayfly/gate";
 constexpr char kNotifySocket[] = "@mayfly-notify";  // gate.c binds it.
 constexpr int kDefaultUser = 65532;                 // "nonroot" of common base images.
 
-std::string Collection(const Place& place, absl::string_view kinds, absl::string_view api = "/api/v1") {
-  return absl::StrCat(api, "/namespaces/", place.scope, "/", kinds);
-}
-
 json Metadata(const Place& place, absl::string_view name) {
   return {{"name", std::string(name)},
           {"labels", {{kManagedBy, "mayfly"}, {kInstallation, place.installation}, {kScope, place.scope}}},
           {"annotations", {{kIdentity, place.identity}}}};
-}
-
-json Object(const Place& place, const char* api, const char* kind, absl::string_view name) {
-  json object = {{"apiVersion", api}, {"kind", kind}, {"metadata", Metadata(place, name)}};
-  object["metadata"]["namespace"] = place.scope;
-  return object;
 }
 
 json Policy(const Place& place, absl::string_view gate_address) {
@@ -157,6 +149,7 @@ json Container(const NodeRef& node, const ProcessSpec& process, const PodOptions
                       {"subPath", absl::StrCat("file.", i)},
                       {"readOnly", true}});
   }
+  AddVolumeMounts(process, &mounts);
   json container = {{"name", kContainer},
                     {"image", ImageName(process.image, options.registry)},
                     {"imagePullPolicy", "IfNotPresent"},
@@ -176,6 +169,7 @@ json Container(const NodeRef& node, const ProcessSpec& process, const PodOptions
 json Volumes(const NodeRef& node, const ProcessSpec& process) {
   json gate = {{"name", "gate"}, {"configMap", {{"name", kGateMap}, {"defaultMode", 0555}}}};
   json volumes = json::array({gate, {{"name", "tmp"}, {"emptyDir", json::object()}}});
+  AddVolumes(node.node, process, &volumes);
   if (process.files.empty()) return volumes;
   json items = json::array();
   for (size_t i = 0; i < process.files.size(); ++i) {
@@ -242,6 +236,16 @@ std::string PortName(const Port& port, size_t index) {
 }
 
 }  // namespace
+
+std::string Collection(const Place& place, absl::string_view kinds, absl::string_view api) {
+  return absl::StrCat(api, "/namespaces/", place.scope, "/", kinds);
+}
+
+json Object(const Place& place, const char* api, const char* kind, absl::string_view name) {
+  json object = {{"apiVersion", api}, {"kind", kind}, {"metadata", Metadata(place, name)}};
+  object["metadata"]["namespace"] = place.scope;
+  return object;
+}
 
 ProcessSpec ProcessOf(const std::string& annotation) {
   ProcessSpec process;
@@ -336,6 +340,7 @@ std::vector<Creation> PodObjects(const Place& place, const NodeRef& node, const 
   if (!process.files.empty() || !process.secrets.empty()) {
     out.push_back({Collection(place, "secrets"), Secret(place, node, process)});
   }
+  for (Creation& claim : ClaimObjects(place, node.node, process)) out.push_back(std::move(claim));
   out.push_back({PodsPath(place.scope), Pod(place, node, process, options)});
   return out;
 }

@@ -61,7 +61,8 @@ std::string ImageName(absl::string_view image, absl::string_view registry);
 // INVALID_ARGUMENT for what no pod can be made of.
 absl::Status CheckProcess(const ProcessSpec& process);
 
-// The pod, and before it the Secret that it needs where there are secrets or files.
+// The pod, and before it what it needs: a Secret where there are secrets or files, and claims for its volumes, which
+// may be there already.
 std::vector<Creation> PodObjects(const Place& place, const NodeRef& node, const ProcessSpec& process,
                                  const PodOptions& options);
 

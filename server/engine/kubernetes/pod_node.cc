@@ -13,7 +13,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "mayfly/base/text.h"
-#include "server/engine/kubernetes/admission.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -67,6 +66,7 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
   }
   if (!uid_.empty()) host_->DeletePod(pod(), uid_);
   link_.reset();
+  claims_.reset();
   attempt_ = attempt;
   process_ = std::move(process);
   state_ = State::kPreparing;
@@ -78,35 +78,6 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
   started_at_ = absl::ZeroDuration();
   end_follows_ = false;
   CreatePod();
-}
-
-void PodNode::CreatePod() {
-  std::vector<Creation> wanted =
-      PodObjects(host_->place(), {host_->place().scope, name_, attempt_}, process_, host_->MakePodOptions(pod()));
-  std::vector<Creation> names = NameObjects(host_->place(), name_, process_);
-  // All of them before the first write: a pod that may not be leaves nothing behind.
-  for (const auto* creations : {&wanted, &names}) {
-    const absl::Status refused = AdmitAll(host_->place(), *creations);
-    if (!refused.ok()) return Fail(CauseOfRefusal(refused));
-  }
-  if (!std::exchange(named_, true)) {
-    for (Creation& creation : names) {
-      host_->Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) {
-                      if (!answer.ok() && !absl::IsAlreadyExists(answer.status()))
-                        Fail(CauseOfRefusal(answer.status()));
-                    }));
-    }
-  }
-  Creation pod = std::move(wanted.back());
-  wanted.pop_back();
-  if (wanted.empty()) {
-    return host_->Create(std::move(pod), Guarded([this](const auto& answer) { OnCreated(answer); }));
-  }
-  // The kubelet would find out a second later that a Secret came after its pod.
-  host_->Create(std::move(wanted[0]), Guarded([this, pod](const absl::StatusOr<json>& answer) {
-                  if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
-                  host_->Create(pod, Guarded([this](const auto& made) { OnCreated(made); }));
-                }));
 }
 
 FoundScope::Node PodNode::Describe() const {
@@ -121,12 +92,6 @@ FoundScope::Node PodNode::Describe() const {
     node.signal = last->signal;
   }
   return node;
-}
-
-void PodNode::OnCreated(const absl::StatusOr<json>& answer) {
-  if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
-  uid_ = answer->at("metadata").at("uid").get<std::string>();
-  if (state_ == State::kEnded) host_->DeletePod(pod(), uid_);
 }
 
 void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
@@ -144,7 +109,8 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
   callbacks.on_lost = [this] { OnLinkLost(); };
   link_->SetCallbacks(std::move(callbacks));
   link_->SendNumber(GATE_WELCOME, output_seen_);
-  host_->reactor().CancelTimer(pending_timer_);
+  host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
+  claims_.reset();
   if (output_ == nullptr) {
     LogWriter::Options options;
     options.dir_fd = host_->log_folder();
@@ -181,19 +147,6 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
       end_follows_ = Live();  // EXITED or FAILED.
       return;
   }
-}
-
-void PodNode::WriteEndpoints(const std::string& address) {
-  if (process_.ports.empty() || absl::StrContains(name_, '.')) {
-    endpoints_written_ = true;
-    return;
-  }
-  host_->Apply(EndpointsObject(host_->place(), name_, process_, address),
-               Guarded([this](const absl::StatusOr<json>& answer) {
-                 if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
-                 endpoints_written_ = true;
-                 TryReady();
-               }));
 }
 
 void PodNode::Start(bool one_shot) {
@@ -349,6 +302,7 @@ void PodNode::Stop() {
     case State::kPreparing:
     case State::kPrepared: {
       state_ = State::kEnded;
+      claims_.reset();
       if (link_ != nullptr) link_->Send(GATE_KILL, 1, 0, "");
       if (!uid_.empty()) host_->DeletePod(pod(), uid_);
       EngineEvent event = NewEvent(EngineEvent::Kind::kExited);
@@ -380,6 +334,7 @@ void PodNode::Kill() {
 
 void PodNode::OnGone() {
   EndProbing();
+  claims_.reset();
   if (!Live()) return;
   const bool ran = HasProcess();
   state_ = State::kEnded;

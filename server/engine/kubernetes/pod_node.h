@@ -12,34 +12,19 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "mayfly/engine/engine.h"
+#include "server/engine/kubernetes/claim_watch.h"
 #include "server/engine/kubernetes/gate_hub.h"
 #include "server/engine/kubernetes/gate_link.h"
 #include "server/engine/kubernetes/gate_prober.h"
 #include "server/engine/kubernetes/objects.h"
 #include "server/engine/kubernetes/pod_cause.h"
+#include "server/engine/kubernetes/pod_host.h"
 #include "server/engine/parts/log_writer.h"
 #include "server/engine/parts/probe.h"
 
 namespace mayfly::kubernetes {
 
 constexpr size_t kEvidenceLines = 10;  // Of its output, in a cause.
-
-// What a node needs of its environment and engine. All on the engine's thread.
-class PodHost {
- public:
-  using Answer = std::function<void(const absl::StatusOr<nlohmann::json>&)>;
-  virtual ~PodHost() = default;
-  virtual Reactor& reactor() = 0;
-  virtual const Place& place() const = 0;
-  virtual void Emit(const EngineEvent& event) = 0;
-  // The scope's log folder; -1 without one.
-  virtual int log_folder() const = 0;
-  // Answers come on the engine's thread, never inline.
-  virtual void Create(Creation creation, Answer answer) = 0;
-  virtual void Apply(Creation creation, Answer answer) = 0;
-  virtual void DeletePod(const std::string& name, const std::string& uid) = 0;
-  virtual PodOptions MakePodOptions(const std::string& pod) const = 0;
-};
 
 // Not thread-safe.
 class PodNode {
@@ -91,6 +76,7 @@ class PodNode {
   void Emit(EngineEvent event);
   void RepeatLast();
   void CreatePod();
+  void CreateBehind(std::vector<Creation> first, const Creation& pod);
   void OnCreated(const absl::StatusOr<nlohmann::json>& answer);
   void WriteEndpoints(const std::string& address);
   void TryStart();
@@ -107,6 +93,8 @@ class PodNode {
   void OnProbeFailing(const ProbeFailure& failure);
   void TryReady();
   void EndProbing();
+  // Something that may pass keeps the pod from running; told, and given up after a while.
+  void Wait(Cause cause);
   void Fail(Cause cause);
   void End(const PodVerdict& verdict);
   Cause Diagnose(int exit_code, int signal, long oom_kills) const;
@@ -128,6 +116,7 @@ class PodNode {
   Cause waiting_for_;  // The latest thing that the pod waits for.
   Cause deletion_;     // Its pod is being deleted, and not by us.
   Reactor::TimerId grace_timer_ = 0, pending_timer_ = 0;
+  std::unique_ptr<ClaimWatch> claims_;  // Until its gate calls.
   std::unique_ptr<LogWriter> output_;
   std::unique_ptr<GateLink> link_;
   std::unique_ptr<GateProber> gate_prober_;

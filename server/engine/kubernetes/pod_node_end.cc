@@ -116,7 +116,8 @@ void PodNode::OnFailedStart(absl::string_view text) {
 void PodNode::Fail(Cause cause) {
   if (state_ == State::kEnded) return;
   EndProbing();
-  host_->reactor().CancelTimer(pending_timer_);
+  claims_.reset();
+  host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
   const bool ran = Runs();
   state_ = State::kEnded;
   EngineEvent event = NewEvent(ran ? EngineEvent::Kind::kExited : EngineEvent::Kind::kStartFailed);
@@ -133,8 +134,9 @@ void PodNode::End(const PodVerdict& verdict) {
   if (!HasProcess() && verdict.exit_code == 0 && verdict.cause.empty()) return;
   const bool ran = HasProcess();
   EndProbing();
+  claims_.reset();
   host_->reactor().CancelTimer(grace_timer_);
-  host_->reactor().CancelTimer(pending_timer_);
+  host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
   if (output_ != nullptr) output_->Drain();
   state_ = State::kEnded;
   EngineEvent event = NewEvent(ran ? EngineEvent::Kind::kExited : EngineEvent::Kind::kStartFailed);
@@ -147,6 +149,23 @@ void PodNode::End(const PodVerdict& verdict) {
     if (event.cause.evidence.empty() && output_ != nullptr) event.cause.evidence = output_->Tail(kEvidenceLines);
   }
   Emit(event);
+}
+
+void PodNode::Wait(Cause cause) {
+  cause.node = name_;
+  if (!Live() || waiting_for_ == cause) return;
+  // Between two tries the cluster may only say that it waits; what it said of the last one still holds.
+  if (waiting_for_.code == cause.code && cause.evidence.empty() && !waiting_for_.evidence.empty()) return;
+  waiting_for_ = std::move(cause);
+  EngineEvent event = NewEvent(EngineEvent::Kind::kProbe);
+  event.message = waiting_for_.message;
+  event.cause = waiting_for_;
+  Emit(event);
+  if (pending_timer_ != 0) return;
+  pending_timer_ = host_->reactor().AddTimer(kPendingLimit, [this] {
+    pending_timer_ = 0;
+    Fail(waiting_for_);
+  });
 }
 
 void PodNode::OnPod(const json* pod) {
@@ -166,29 +185,15 @@ void PodNode::OnPod(const json* pod) {
   const PodVerdict verdict = JudgePod(*pod);
   switch (verdict.kind) {
     case PodVerdict::Kind::kFine:
-      if (link_ == nullptr && !HasProcess()) host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
+      // Of its volumes the pod itself says nothing.
+      if (link_ == nullptr && !HasProcess() && waiting_for_.code != CauseCode::kVolumePending) {
+        host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
+      }
       return;
     case PodVerdict::Kind::kFailed:
       return Fail(verdict.cause);
-    case PodVerdict::Kind::kWaiting: {
-      if (waiting_for_ == verdict.cause) return;
-      // Between two tries the cluster may only say that it waits; what it said of the last one still holds.
-      if (waiting_for_.code == verdict.cause.code && verdict.cause.evidence.empty() && !waiting_for_.evidence.empty())
-        return;
-      waiting_for_ = verdict.cause;
-      waiting_for_.node = name_;
-      EngineEvent event = NewEvent(EngineEvent::Kind::kProbe);
-      event.message = waiting_for_.message;
-      event.cause = waiting_for_;
-      Emit(event);
-      if (pending_timer_ == 0) {
-        pending_timer_ = host_->reactor().AddTimer(kPendingLimit, [this] {
-          pending_timer_ = 0;
-          Fail(waiting_for_);
-        });
-      }
-      return;
-    }
+    case PodVerdict::Kind::kWaiting:
+      return Wait(verdict.cause);
     case PodVerdict::Kind::kEnded:
       break;
   }

@@ -1,0 +1,21 @@
+// What objects of all kinds have in common; for the files that make them.
+#ifndef MAYFLY_SERVER_ENGINE_KUBERNETES_OBJECT_PARTS_H_
+#define MAYFLY_SERVER_ENGINE_KUBERNETES_OBJECT_PARTS_H_
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "server/engine/kubernetes/objects.h"
+
+namespace mayfly::kubernetes {
+
+// The path of a collection in the place: kinds "pods", or kinds "deployments" and api "/apis/apps/v1".
+std::string Collection(const Place& place, absl::string_view kinds, absl::string_view api = "/api/v1");
+
+// With labels and annotations that make it mayfly's.
+nlohmann::json Object(const Place& place, const char* api, const char* kind, absl::string_view name);
+
+}  // namespace mayfly::kubernetes
+
+#endif  // MAYFLY_SERVER_ENGINE_KUBERNETES_OBJECT_PARTS_H_

@@ -1,0 +1,81 @@
+// What a node makes in the cluster: its pod with what that needs, and its name for others.
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "server/engine/kubernetes/admission.h"
+#include "server/engine/kubernetes/claims.h"
+#include "server/engine/kubernetes/pod_node.h"
+
+namespace mayfly::kubernetes {
+
+using nlohmann::json;
+
+void PodNode::CreatePod() {
+  std::vector<Creation> wanted =
+      PodObjects(host_->place(), {host_->place().scope, name_, attempt_}, process_, host_->MakePodOptions(pod()));
+  std::vector<Creation> names = NameObjects(host_->place(), name_, process_);
+  // All of them before the first write: a pod that may not be leaves nothing behind.
+  for (const auto* creations : {&wanted, &names}) {
+    const absl::Status refused = AdmitAll(host_->place(), *creations);
+    if (!refused.ok()) return Fail(CauseOfRefusal(refused));
+  }
+  if (!std::exchange(named_, true)) {
+    for (Creation& creation : names) {
+      host_->Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) {
+                      if (!answer.ok() && !absl::IsAlreadyExists(answer.status()))
+                        Fail(CauseOfRefusal(answer.status()));
+                    }));
+    }
+  }
+  const Creation pod = std::move(wanted.back());
+  wanted.pop_back();
+  CreateBehind(std::move(wanted), pod);
+  if (process_.volumes.empty()) return;
+  std::set<std::string> claims;
+  for (const Volume& volume : process_.volumes) claims.insert(ClaimName(name_, volume.name));
+  claims_ = std::make_unique<ClaimWatch>(host_, std::move(claims), [this](const PodVerdict& verdict) {
+    verdict.kind == PodVerdict::Kind::kFailed ? Fail(verdict.cause) : Wait(verdict.cause);
+  });
+}
+
+void PodNode::CreateBehind(std::vector<Creation> first, const Creation& pod) {
+  const auto make = [this, pod] {
+    if (state_ == State::kEnded) return;
+    host_->Create(pod, Guarded([this](const auto& answer) { OnCreated(answer); }));
+  };
+  if (first.empty()) return make();
+  // Kubelet and scheduler would find out a second later that what a pod needs came after it.
+  const auto missing = std::make_shared<size_t>(first.size());
+  for (Creation& creation : first) {
+    const bool lasting = creation.object["kind"] == "PersistentVolumeClaim";
+    host_->Create(std::move(creation), Guarded([this, make, missing, lasting](const absl::StatusOr<json>& answer) {
+                    const bool made = answer.ok() || (lasting && absl::IsAlreadyExists(answer.status()));
+                    if (!made) return Fail(CauseOfRefusal(answer.status()));
+                    if (--*missing == 0) make();
+                  }));
+  }
+}
+
+void PodNode::OnCreated(const absl::StatusOr<json>& answer) {
+  if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
+  uid_ = answer->at("metadata").at("uid").get<std::string>();
+  if (state_ == State::kEnded) host_->DeletePod(pod(), uid_);
+}
+
+void PodNode::WriteEndpoints(const std::string& address) {
+  if (process_.ports.empty() || absl::StrContains(name_, '.')) {
+    endpoints_written_ = true;
+    return;
+  }
+  host_->Apply(EndpointsObject(host_->place(), name_, process_, address),
+               Guarded([this](const absl::StatusOr<json>& answer) {
+                 if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
+                 endpoints_written_ = true;
+                 TryReady();
+               }));
+}
+
+}  // namespace mayfly::kubernetes

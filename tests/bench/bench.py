@@ -327,16 +327,18 @@ def handover(flags, folder):
 def on_cluster(flags, folder):
     import kube  # Needs ./dev cluster.
     import kube_requests
+    import kube_scale
     import kube_startup
     root = pathlib.Path(folder) / "w21"
     w21.write("w21", root, BIN / "mayfly-workload")
     state = pathlib.Path(folder) / "state"
     state.mkdir(mode=0o700)
     bench = {"kube-startup": kube_startup.startup, "kube-teardown": kube.teardown,
-             "kube-requests": kube_requests.requests}[flags.name]
+             "kube-requests": kube_requests.requests, "kube-scale": kube_scale.scale}[flags.name]
     seed = flags.seed if flags.seed is not None else random.randrange(1 << 32)
     print(f"seed {seed}", flush=True)
-    made = bench(kube.Run(BIN, state, root, w21.services(), flags.count or 20, flags.peers == "all", seed))
+    made = bench(kube.Run(BIN, state, root, w21.services(), flags.count or 20, flags.peers == "all", seed, flags.live,
+                          flags.rate, flags.minutes, flags.concurrency))
     return [row(*one) for one in made]
 
 
@@ -348,14 +350,18 @@ def dispatch(flags):
 
 def main():
     benches = {"startup": startup, "teardown": teardown, "churn": churn, "handover": handover,
-               "kube-startup": on_cluster, "kube-teardown": on_cluster, "kube-requests": on_cluster}
+               "kube-startup": on_cluster, "kube-teardown": on_cluster, "kube-requests": on_cluster,
+               "kube-scale": on_cluster}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*benches, *PROGRAMS])
     parser.add_argument("--json", metavar="FILE", help="also write the rows with all samples")
     parser.add_argument("--count", type=int, help="samples instead of the usual number")
     parser.add_argument("--peers", choices=["all", "none"], default="all", help="kube-startup: other tools beside it")
     parser.add_argument("--seed", type=int, help="kube benches: of the order of what is compared")
-    parser.add_argument("--concurrency", type=int, default=4, help="churn: environments at a time")
+    parser.add_argument("--concurrency", type=int, default=4, help="churn, kube-scale: environments at a time")
+    parser.add_argument("--live", type=int, default=450, help="kube-scale: environments")
+    parser.add_argument("--rate", type=float, default=66, help="kube-scale: made and removed a minute")
+    parser.add_argument("--minutes", type=float, default=3, help="kube-scale: of that")
     flags = parser.parse_args()
     if flags.name in PROGRAMS:
         return dispatch(flags)

@@ -34,6 +34,10 @@ class Run(NamedTuple):
     count: int
     peers: bool
     seed: int
+    live: int  # kube-scale's, to the end.
+    rate: float  # A minute.
+    minutes: float
+    concurrency: int
 
 
 class Api:
@@ -48,11 +52,11 @@ class Api:
     def open(self):
         return http.client.HTTPSConnection(layout.NODE_ADDRESS, self.port, context=self.tls)
 
-    def call(self, method, path, body=None, text=False):
+    def call(self, method, path, body=None, text=False, kind="application/json"):
         if not hasattr(self.local, "connection"):
             self.local.connection = self.open()
         self.local.connection.request(method, path, json.dumps(body) if body else None,
-                                      {"content-type": "application/json"})
+                                      {"content-type": kind})
         answer = self.local.connection.getresponse()
         said = answer.read()
         if answer.status >= 400:
@@ -91,7 +95,7 @@ def await_gone(api, limit=60):
     end = time.monotonic() + limit
     while time.monotonic() < end:
         names = [item["metadata"]["name"] for item in api.call("GET", "/api/v1/namespaces")["items"]]
-        if not [name for name in names if name.startswith(("floor-", "w21-", "empty-", PEER_PREFIX))]:
+        if not [name for name in names if name.startswith(("floor-", "w21-", "empty-", "sentinel-", PEER_PREFIX))]:
             return
         time.sleep(0.1)
     raise RuntimeError("namespaces stay")
@@ -100,6 +104,7 @@ def await_gone(api, limit=60):
 class Server:
     def __init__(self, binaries, folder, kubeconfig=layout.KUBECONFIG):
         self.binaries, self.folder = binaries, folder
+        self.env = {**os.environ, "MAYFLY_STATE_DIR": str(folder)}
         with open(folder / "server.log", "wb") as log:
             ready, child = os.pipe()
             self.process = subprocess.Popen([binaries / "mayflyd", "--state-dir", folder, "--engine", "kubernetes",
@@ -111,7 +116,7 @@ class Server:
 
     def mayfly(self, *words):
         return subprocess.run([self.binaries / "mayfly", *map(str, words)], check=True, capture_output=True, text=True,
-                              env={**os.environ, "MAYFLY_STATE_DIR": str(self.folder)}).stdout
+                              env=self.env).stdout
 
     def stop(self):
         self.mayfly("down", "--all")

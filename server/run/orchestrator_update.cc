@@ -263,7 +263,7 @@ void Orchestrator::Adopt(Node& node, const NodePast* past, const ResourceRecord*
     // Perhaps only half; repeating the call tells.
     node.stage = Stage::kPreparing;
     effects_.push_back({Verb::kPrepare, node.plan.name, node.attempt});
-    Guard(options_.engine_deadline, &node.timer, [this, n = &node] { OnDeadline(*n); });
+    Guard(options_.prepare_deadline, &node.timer, [this, n = &node] { OnDeadline(*n); });
   }
   if (!undecided) return;
   if (node.stage == Stage::kPrepared || node.stage == Stage::kAbsent) {

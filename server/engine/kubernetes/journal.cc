@@ -43,8 +43,12 @@ bool Get(const json& object, const char* key, std::string* value) {
 bool Parse(const std::string& text, JournalEntry* entry) {
   const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return false;
-  const auto destroying = object.find("destroying");
-  entry->destroying = destroying != object.end() && destroying->is_boolean() && destroying->get<bool>();
+  const auto says = [&object](const char* key) {
+    const auto it = object.find(key);
+    return it != object.end() && it->is_boolean() && it->get<bool>();
+  };
+  entry->ready = says("ready");
+  entry->destroying = says("destroying");
   const auto expected = object.find("expected_nodes");
   if (expected != object.end() && expected->is_number_integer()) entry->spec.expected_nodes = expected->get<int>();
   return Get(object, "scope", &entry->spec.id) && Get(object, "environment", &entry->spec.environment) &&
@@ -81,6 +85,7 @@ absl::Status Journal::Write(const JournalEntry& entry) {
                        {"expected_nodes", entry.spec.expected_nodes},
                        {"identity", entry.identity},
                        {"uid", entry.uid},
+                       {"ready", entry.ready},
                        {"destroying", entry.destroying}};
   return WriteFile(absl::StrCat(folder_, "/", entry.spec.id, kSuffix),
                    object.dump(-1, ' ', false, json::error_handler_t::replace));

@@ -16,6 +16,7 @@ struct JournalEntry {
   ScopeSpec spec;
   std::string identity;  // See objects.h.
   std::string uid;       // Of the namespace; empty while it is not known to exist.
+  bool ready = false;    // All that every namespace holds was made.
   bool destroying = false;
 };
 

@@ -143,6 +143,10 @@ void KubeScope::MakeObjects() {
              if (--objects_missing_ > 0) return;
              phase_ = Phase::kReady;
              EmitScope(EngineEvent::Kind::kScopeReady);
+             entry_.ready = true;
+             if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) {
+               LogWarning(written.message());
+             }
              for (const auto& fn : std::exchange(waiting_, {})) fn();
            }));
   }
@@ -160,7 +164,11 @@ void KubeScope::RepeatReady() {
 
 void KubeScope::Adopt(const std::string& uid) {
   entry_.uid = uid;
-  phase_ = Phase::kReady;
+  if (entry_.ready) {
+    phase_ = Phase::kReady;
+  } else if (!entry_.destroying) {
+    MakeObjects();  // Those that are there already bear our identity.
+  }
 }
 
 void KubeScope::Lose(const std::string& message) {

@@ -56,7 +56,7 @@ class KubeScope final : public PodHost {
 
   // Writes down the intent, then makes the namespace and what every one holds; kScopeReady or kScopeFailed.
   void Make();
-  // Found again by recovery; nothing is made.
+  // Found again by recovery; what a half made one lacks is made, and kScopeReady follows.
   void Adopt(const std::string& uid);
   // Its namespace vanished while nobody looked.
   void Lose(const std::string& message);

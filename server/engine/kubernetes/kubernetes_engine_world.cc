@@ -173,6 +173,11 @@ FoundScope KubernetesEngineImpl::Found(const JournalEntry& entry, const json* ns
   auto made = std::make_unique<KubeScope>(this, entry);
   KubeScope& scope = *made;
   scopes_[entry.spec.id] = std::move(made);
+  if (ns == nullptr && entry.uid.empty()) {
+    // The former server's request may still be on its way: once this one is answered, it cannot come any more.
+    scope.Make();
+    return found;
+  }
   if (ns == nullptr) {
     io_.Post([this, id = entry.spec.id] {
       const auto it = scopes_.find(id);

@@ -122,6 +122,8 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
       output_ = *std::move(made);
     }
   }
+  // Only what had its name was ever told that it is ready.
+  if (hello.state == GateHello::State::kReady) named_ = endpoints_written_ = true;
   if (!endpoints_written_) WriteEndpoints(address_);
   switch (hello.state) {
     case GateHello::State::kWaiting:

@@ -78,6 +78,7 @@ class PodNode {
   void CreatePod();
   void CreateBehind(std::vector<Creation> first, const Creation& pod);
   void OnCreated(const absl::StatusOr<nlohmann::json>& answer);
+  void MakeNames(std::vector<Creation> names);
   void WriteEndpoints(const std::string& address);
   void TryStart();
   void OnFrame(const gate_frame& frame, absl::string_view payload);

@@ -218,7 +218,6 @@ void PodNode::Adopt(int attempt, const std::string& uid, ProcessSpec process) {
   attempt_ = attempt;
   uid_ = uid;
   process_ = std::move(process);
-  named_ = endpoints_written_ = true;
   state_ = State::kPreparing;
 }
 

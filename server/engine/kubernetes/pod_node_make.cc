@@ -22,14 +22,7 @@ void PodNode::CreatePod() {
     const absl::Status refused = AdmitAll(host_->place(), *creations);
     if (!refused.ok()) return Fail(CauseOfRefusal(refused));
   }
-  if (!std::exchange(named_, true)) {
-    for (Creation& creation : names) {
-      host_->Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) {
-                      if (!answer.ok() && !absl::IsAlreadyExists(answer.status()))
-                        Fail(CauseOfRefusal(answer.status()));
-                    }));
-    }
-  }
+  MakeNames(std::move(names));
   const Creation pod = std::move(wanted.back());
   wanted.pop_back();
   CreateBehind(std::move(wanted), pod);
@@ -65,11 +58,22 @@ void PodNode::OnCreated(const absl::StatusOr<json>& answer) {
   if (state_ == State::kEnded) host_->DeletePod(pod(), uid_);
 }
 
+void PodNode::MakeNames(std::vector<Creation> names) {
+  if (std::exchange(named_, true)) return;
+  for (Creation& creation : names) {
+    host_->Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) {
+                    if (!answer.ok() && !absl::IsAlreadyExists(answer.status())) Fail(CauseOfRefusal(answer.status()));
+                  }));
+  }
+}
+
 void PodNode::WriteEndpoints(const std::string& address) {
   if (process_.ports.empty() || absl::StrContains(name_, '.')) {
     endpoints_written_ = true;
     return;
   }
+  // Of a pod that an earlier server made, nobody knows whether its name was made, too.
+  if (!named_) MakeNames(NameObjects(host_->place(), name_, process_));
   host_->Apply(EndpointsObject(host_->place(), name_, process_, address),
                Guarded([this](const absl::StatusOr<json>& answer) {
                  if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));

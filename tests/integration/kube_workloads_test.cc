@@ -1,7 +1,14 @@
 // Volumes, sidecars and replicas of services, on a real cluster: what becomes of them there.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -10,7 +17,26 @@
 namespace mayfly::kubernetes {
 namespace {
 
-class KubeWorkloadsTest : public KubeEngineTest {};
+class KubeWorkloadsTest : public KubeEngineTest {
+ protected:
+  static ProcessSpec WithSidecar(std::vector<std::string> service, std::vector<std::string> steps) {
+    ProcessSpec process = Workload(std::move(service));
+    steps.insert(steps.begin(), "/work/mayfly-workload");
+    process.sidecars = {{"proxy", kWorkload, std::move(steps), {}}};
+    return process;
+  }
+
+  // Whatever was written for it so far.
+  std::string LogOf(const std::string& node) const {
+    std::string all;
+    for (const auto& entry : std::filesystem::directory_iterator(logs_.path())) {
+      if (!absl::StartsWith(entry.path().filename().string(), node)) continue;
+      std::ifstream file(entry.path(), std::ios::binary);
+      all.append(std::istreambuf_iterator<char>(file), {});
+    }
+    return all;
+  }
+};
 
 TEST_F(KubeWorkloadsTest, WhatIsWrittenToAVolumeIsThereAfterARestart) {
   ProcessSpec first = Workload({"write", "/data/kept", "here", "exit", "3"});
@@ -27,6 +53,47 @@ TEST_F(KubeWorkloadsTest, WhatIsWrittenToAVolumeIsThereAfterARestart) {
   ASSERT_EQ(claim.status(), absl::OkStatus());
   EXPECT_EQ(claim->at("spec").at("resources").at("requests").at("storage"), "5242880");
   EXPECT_EQ(claim->at("status").at("phase"), "Bound");
+}
+
+TEST_F(KubeWorkloadsTest, ASidecarRunsFromTheServicesStartToItsEnd) {
+  ProcessSpec process =
+      WithSidecar({"sleep", "500", "connect", "127.0.0.1:9090", "tcp", "8080"}, {"say", "beside", "tcp", "9090"});
+  process.ports = {{"http", 8080}};
+  process.probe.kind = Probe::Kind::kTcp;
+  process.probe.port = 8080;
+  const NodeRef web = Launch(process);
+  ASSERT_EQ(AwaitKinds({Kind::kReady, Kind::kExited}).kind, Kind::kReady);
+  EXPECT_EQ(engine_->Stop(web), absl::OkStatus());
+  EXPECT_TRUE(AwaitKinds({Kind::kExited}).stopped);
+  AwaitObjects("pods", [](const auto& pods) {
+    const auto pod = pods.find("web-1");
+    if (pod == pods.end() || !pod->second["status"].contains("containerStatuses")) return pod == pods.end();
+    const json& all = pod->second["status"]["containerStatuses"];
+    EXPECT_EQ(all.size(), 2u);
+    return std::all_of(all.begin(), all.end(), [](const json& one) { return one["state"].contains("terminated"); });
+  });
+  EXPECT_THAT(LogOf("web"), HasSubstr("[proxy] beside"));
+}
+
+TEST_F(KubeWorkloadsTest, ASidecarThatCrashesIsToldByItsName) {
+  ProcessSpec process = WithSidecar({"sleep", "60000"}, {"say", "last words", "exit", "3"});
+  process.probe.kind = Probe::Kind::kLog;
+  process.probe.pattern = "last words";  // Of the service, not of a sidecar.
+  const NodeRef web = Launch(process);
+  const EngineEvent told = AwaitKinds({Kind::kProbe, Kind::kReady, Kind::kExited});
+  EXPECT_EQ(told.kind, Kind::kProbe);
+  EXPECT_EQ(told.message, "sidecar proxy exited with code 3");
+  EXPECT_EQ(engine_->Stop(web), absl::OkStatus());
+  AwaitKinds({Kind::kExited});
+  EXPECT_THAT(LogOf("web"), HasSubstr("[mayfly] sidecar proxy exited with code 3"));
+}
+
+TEST_F(KubeWorkloadsTest, ASidecarsImageThatIsNotThereIsTheSidecars) {
+  ProcessSpec process = WithSidecar({"sleep", "60000"}, {"sleep", "60000"});
+  process.sidecars[0].image = "nobody/nothing:1";
+  Prepare(process);
+  Expect(AwaitKinds({Kind::kStartFailed, Kind::kExited}), Kind::kStartFailed, CauseCode::kImageNotFound,
+         "sidecar proxy: image 192.0.2.1:5000/nobody/nothing:1");
 }
 
 }  // namespace

@@ -53,6 +53,10 @@ class Maker {
     for (int i = Below(3); i > 0; --i) {
       process.volumes.push_back({absl::StrCat("v", i), absl::StrCat("/var/lib/v", i), Below(2) * (int64_t{i} << 20)});
     }
+    for (int i = Below(3); i > 0; --i) {
+      process.sidecars.push_back(
+          {absl::StrCat("s", i), Pick({"proxy", "x/y:1"}), {"/bin/side", Word()}, {{"A", Word()}}});
+    }
     process.probe.kind = static_cast<Probe::Kind>(Below(static_cast<int>(Probe::Kind::kNotify) + 1));
     process.probe.port = process.ports.empty() ? 0 : process.ports[0].number;
     process.probe.path = "/healthz";

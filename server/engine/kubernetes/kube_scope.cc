@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/status.h"
 #include "server/base/folder.h"
 #include "server/engine/kubernetes/admission.h"
@@ -225,9 +226,11 @@ void KubeScope::OnPod(const std::string& name, int attempt, const json* pod) {
 }
 
 void KubeScope::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
+  const std::vector<std::string> names = absl::StrSplit(hello.pod, absl::MaxSplits('/', 1));
   for (const auto& [name, node] : nodes_) {
-    if (node->pod() != hello.pod || node->state() == PodNode::State::kNew) continue;
+    if (node->pod() != names[0] || node->state() == PodNode::State::kNew) continue;
     if (ended()) return link->Send(GATE_KILL, 1, 0, "");
+    if (names.size() == 2) return node->OnSidecarGate(names[1], hello, std::move(link));
     return node->OnGate(hello, std::move(link));
   }
 }

@@ -110,7 +110,7 @@ Capabilities KubernetesEngineImpl::Describe() {
   out.engine = "kubernetes";
   out.usable = true;
   out.images = out.users = out.memory_limits = out.cpu_limits = out.disk_limits = true;
-  out.needs_images = out.volumes = true;
+  out.needs_images = out.volumes = out.sidecars = true;
   // All pods at once, and the engine itself says what they wait for and when that is over.
   out.prepare_window = 1000;
   out.prepare_limit = absl::Minutes(10);
@@ -233,7 +233,7 @@ absl::Status KubernetesEngineImpl::Destroy(const std::string& id) {
 }
 
 PodOptions KubernetesEngineImpl::MakePodOptions(const std::string& scope, const std::string& pod) const {
-  return {hub_->address(), GateToken(secret_, scope, pod), options_.registry};
+  return {hub_->address(), GateToken(secret_, scope, pod), options_.registry, {}};
 }
 
 const std::string& KubernetesEngineImpl::gate_program() const {

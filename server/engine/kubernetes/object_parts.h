@@ -16,6 +16,12 @@ std::string Collection(const Place& place, absl::string_view kinds, absl::string
 // With labels and annotations that make it mayfly's.
 nlohmann::json Object(const Place& place, const char* api, const char* kind, absl::string_view name);
 
+// The gate in a container, which every one begins with: its program, where that and /tmp are mounted, and what the
+// container may do.
+inline constexpr char kGateProgram[] = "/.mayfly/gate";
+nlohmann::json GateMounts();
+nlohmann::json SecurityContext();
+
 }  // namespace mayfly::kubernetes
 
 #endif  // MAYFLY_SERVER_ENGINE_KUBERNETES_OBJECT_PARTS_H_

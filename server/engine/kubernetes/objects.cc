@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "server/engine/kubernetes/claims.h"
 #include "server/engine/kubernetes/object_parts.h"
+#include "server/engine/kubernetes/sidecars.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -20,7 +21,6 @@ using nlohmann::json;
 
 constexpr char kGateMap[] = "mayfly-gate";
 constexpr char kGateFolder[] = "/.mayfly";
-constexpr char kGateProgram[] = "/.mayfly/gate";
 constexpr char kNotifySocket[] = "@mayfly-notify";  // gate.c binds it.
 constexpr int kDefaultUser = 65532;                 // "nonroot" of common base images.
 
@@ -134,15 +134,10 @@ json Variables(const NodeRef& node, const ProcessSpec& process, const PodOptions
   return out;
 }
 
-json SecurityContext() {
-  return {{"allowPrivilegeEscalation", false}, {"capabilities", {{"drop", {"ALL"}}}}};
-}
-
 json Container(const NodeRef& node, const ProcessSpec& process, const PodOptions& options, absl::string_view scope) {
   json args = json::array();
   for (const std::string& word : process.argv) args.push_back(absl::StrReplaceAll(word, {{"$(", "$$("}}));
-  json mounts = json::array(
-      {{{"name", "gate"}, {"mountPath", kGateFolder}, {"readOnly", true}}, {{"name", "tmp"}, {"mountPath", "/tmp"}}});
+  json mounts = GateMounts();
   for (size_t i = 0; i < process.files.size(); ++i) {
     mounts.push_back({{"name", "files"},
                       {"mountPath", FilePath(process.files[i], process)},
@@ -227,6 +222,9 @@ json Pod(const Place& place, const NodeRef& node, const ProcessSpec& process, co
                     {"securityContext", PodSecurity(process)},
                     {"containers", json::array({Container(node, process, options, place.scope)})},
                     {"volumes", Volumes(node, process)}};
+  for (const Sidecar& sidecar : process.sidecars) {
+    object["spec"]["containers"].push_back(SidecarObject(place, PodName(node.node, node.attempt), sidecar, options));
+  }
   return object;
 }
 
@@ -245,6 +243,15 @@ json Object(const Place& place, const char* api, const char* kind, absl::string_
   json object = {{"apiVersion", api}, {"kind", kind}, {"metadata", Metadata(place, name)}};
   object["metadata"]["namespace"] = place.scope;
   return object;
+}
+
+json SecurityContext() {
+  return {{"allowPrivilegeEscalation", false}, {"capabilities", {{"drop", {"ALL"}}}}};
+}
+
+json GateMounts() {
+  return json::array(
+      {{{"name", "gate"}, {"mountPath", kGateFolder}, {"readOnly", true}}, {{"name", "tmp"}, {"mountPath", "/tmp"}}});
 }
 
 ProcessSpec ProcessOf(const std::string& annotation) {
@@ -331,6 +338,12 @@ absl::Status CheckProcess(const ProcessSpec& process) {
     return absl::InvalidArgumentError("there is no image to run: on Kubernetes every service needs `image:`");
   }
   if (process.argv.empty()) return absl::InvalidArgumentError("there is no command: give it with `run:`");
+  for (const Sidecar& sidecar : process.sidecars) {
+    if (!sidecar.image.empty() && !sidecar.argv.empty()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("sidecar '", sidecar.name, "' has no ",
+                     sidecar.image.empty() ? "image: give it with `image:`" : "command: give it with `run:`"));
+  }
   return absl::OkStatus();
 }
 

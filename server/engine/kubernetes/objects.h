@@ -52,6 +52,7 @@ struct PodOptions {
   std::string gate_address;
   std::string gate_token;
   std::string registry;  // Put before images that name no registry of their own; may be empty.
+  std::map<std::string, std::string> sidecar_tokens;  // By sidecar.
 };
 
 // Of one attempt; never the same for two.

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "server/engine/kubernetes/client/api_error.h"
 #include "server/engine/kubernetes/objects.h"
 
@@ -155,6 +156,16 @@ PodVerdict JudgePod(const json& pod) {
       PodVerdict verdict = JudgeWaiting(Text(At(status, {"image"})), waiting);
       if (verdict.kind != Kind::kFine) return verdict;
     }
+  }
+  // How a sidecar that ran has ended its gate says.
+  for (const json& status : At(pod, {"status", "containerStatuses"})) {
+    const std::string name = Text(At(status, {"name"}));
+    const json& waiting = At(status, {"state", "waiting"});
+    if (name == kContainer || !waiting.is_object()) continue;
+    PodVerdict verdict = JudgeWaiting(Text(At(status, {"image"})), waiting);
+    if (verdict.kind == Kind::kFine) continue;
+    verdict.cause.message = absl::StrCat("sidecar ", absl::StripPrefix(name, "sidecar-"), ": ", verdict.cause.message);
+    return verdict;
   }
   // Ended without ever having had a container, as an eviction or a refusal by the kubelet.
   if (Text(At(pod, {"status", "phase"})) == "Failed") {

@@ -30,8 +30,7 @@ PodNode::PodNode(PodHost* host, std::string name)
 
 PodNode::~PodNode() {
   EndProbing();
-  host_->reactor().CancelTimer(grace_timer_);
-  host_->reactor().CancelTimer(pending_timer_);
+  for (const Reactor::TimerId timer : {grace_timer_, pending_timer_, held_timer_}) host_->reactor().CancelTimer(timer);
 }
 
 PodHost::Answer PodNode::Guarded(std::function<void(const absl::StatusOr<json>&)> fn) {
@@ -67,6 +66,8 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
   if (!uid_.empty()) host_->DeletePod(pod(), uid_);
   link_.reset();
   claims_.reset();
+  sidecars_.reset();
+  sidecar_ends_.clear();
   attempt_ = attempt;
   process_ = std::move(process);
   state_ = State::kPreparing;
@@ -94,6 +95,18 @@ FoundScope::Node PodNode::Describe() const {
   return node;
 }
 
+void PodNode::OpenOutput() {
+  LogWriter::Options options;
+  options.dir_fd = host_->log_folder();
+  options.node = name_;
+  options.on_line = [this](absl::string_view line, bool) {
+    if (prober_ != nullptr && !sidecar_speaks_) prober_->OnLogLine(line);
+  };
+  if (auto made = LogWriter::Create(host_->reactor(), std::move(options), -1, -1); made.ok()) {
+    output_ = *std::move(made);
+  }
+}
+
 void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
   // Prepared and stopped before its gate ran.
   if (state_ == State::kEnded && hello.state != GateHello::State::kEnded && hello.state != GateHello::State::kFailed) {
@@ -111,17 +124,7 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
   link_->SendNumber(GATE_WELCOME, output_seen_);
   host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
   claims_.reset();
-  if (output_ == nullptr) {
-    LogWriter::Options options;
-    options.dir_fd = host_->log_folder();
-    options.node = name_;
-    options.on_line = [this](absl::string_view line, bool) {
-      if (prober_ != nullptr) prober_->OnLogLine(line);
-    };
-    if (auto made = LogWriter::Create(host_->reactor(), std::move(options), -1, -1); made.ok()) {
-      output_ = *std::move(made);
-    }
-  }
+  if (output_ == nullptr) OpenOutput();
   // Only what had its name was ever told that it is ready.
   if (hello.state == GateHello::State::kReady) named_ = endpoints_written_ = true;
   if (!endpoints_written_) WriteEndpoints(address_);
@@ -162,6 +165,7 @@ void PodNode::TryStart() {
   if (!start_requested_ || state_ != State::kPrepared || link_ == nullptr) return;
   state_ = State::kStarting;
   link_->Send(GATE_GO, one_shot_ ? 1 : 0, 0, "");
+  if (sidecars_ != nullptr) sidecars_->Start();
 }
 
 void PodNode::OnFrame(const gate_frame& frame, absl::string_view payload) {
@@ -215,6 +219,7 @@ void PodNode::OnStarted(absl::Duration when) {
   state_ = State::kRunning;
   start_requested_ = true;
   started_at_ = when;
+  if (sidecars_ != nullptr) sidecars_->Start();
   EngineEvent event = NewEvent(EngineEvent::Kind::kStarted);
   event.when = when;
   Emit(std::move(event));
@@ -247,7 +252,8 @@ void PodNode::BeginProbing() {
   // A quick service has spoken before its start was told.
   if (process_.probe.kind != Probe::Kind::kLog || output_ == nullptr) return;
   for (const std::string& line : output_->Tail()) {
-    if (prober_ != nullptr) prober_->OnLogLine(line);
+    const bool own = sidecars_ == nullptr || !sidecars_->Marked(line);
+    if (prober_ != nullptr && own) prober_->OnLogLine(line);
   }
 }
 
@@ -276,6 +282,7 @@ void PodNode::OnProbeFailing(const ProbeFailure& failure) {
   event.cause.message = failure.message;
   event.cause.hint = failure.hint;
   event.cause.evidence = failure.evidence;
+  for (const std::string& end : sidecar_ends_) event.cause.evidence.push_back(end);
   if (output_ != nullptr) {
     for (std::string& line : output_->Tail(kEvidenceLines)) event.cause.evidence.push_back(std::move(line));
   }
@@ -306,6 +313,7 @@ void PodNode::Stop() {
       state_ = State::kEnded;
       claims_.reset();
       if (link_ != nullptr) link_->Send(GATE_KILL, 1, 0, "");
+      if (sidecars_ != nullptr) sidecars_->End();
       if (!uid_.empty()) host_->DeletePod(pod(), uid_);
       EngineEvent event = NewEvent(EngineEvent::Kind::kExited);
       event.stopped = true;
@@ -329,6 +337,7 @@ void PodNode::Stop() {
 void PodNode::Kill() {
   // The gate of a job that has ended waits for somebody to want its files.
   if (link_ != nullptr) link_->Send(GATE_KILL, 1, 0, "");
+  if (sidecars_ != nullptr) sidecars_->End();
   if (!Live()) return;
   stop_requested_ = true;
   EndProbing();
@@ -337,6 +346,7 @@ void PodNode::Kill() {
 void PodNode::OnGone() {
   EndProbing();
   claims_.reset();
+  if (held_end_ != nullptr) return TellEnd();
   if (!Live()) return;
   const bool ran = HasProcess();
   state_ = State::kEnded;

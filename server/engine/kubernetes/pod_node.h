@@ -19,6 +19,7 @@
 #include "server/engine/kubernetes/objects.h"
 #include "server/engine/kubernetes/pod_cause.h"
 #include "server/engine/kubernetes/pod_host.h"
+#include "server/engine/kubernetes/sidecars.h"
 #include "server/engine/parts/log_writer.h"
 #include "server/engine/parts/probe.h"
 
@@ -40,7 +41,7 @@ class PodNode {
   int attempt() const { return attempt_; }
   bool Live() const { return state_ != State::kNew && state_ != State::kEnded; }
   bool Runs() const { return state_ == State::kRunning || state_ == State::kReady; }
-  bool HasProcess() const { return Runs() || state_ == State::kStarting; }
+  bool HasProcess() const { return Runs() || state_ == State::kStarting || held_end_ != nullptr; }
   GateLink* link() { return link_.get(); }  // Null without a connection.
   const EngineEvent* last_event() const { return events_.empty() ? nullptr : &events_.back(); }
   FoundScope::Node Describe() const;
@@ -62,6 +63,7 @@ class PodNode {
 
   // The gate called. `process` of a recovered node comes from its pod.
   void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
+  void OnSidecarGate(const std::string& sidecar, const GateHello& hello, std::unique_ptr<GateLink> link);
   // The pod changed, as the cluster says; null: it was deleted.
   void OnPod(const nlohmann::json* pod);
   // A pod that was found by recovery.
@@ -74,6 +76,10 @@ class PodNode {
  private:
   EngineEvent NewEvent(EngineEvent::Kind kind) const;
   void Emit(EngineEvent event);
+  // Once the sidecars have ended, too.
+  void EmitEnd(EngineEvent event);
+  void TellEnd();
+  void MakeSidecars();
   void RepeatLast();
   void CreatePod();
   void CreateBehind(std::vector<Creation> first, const Creation& pod);
@@ -81,6 +87,7 @@ class PodNode {
   void MakeNames(std::vector<Creation> names);
   void WriteEndpoints(const std::string& address);
   void TryStart();
+  void OpenOutput();
   void OnFrame(const gate_frame& frame, absl::string_view payload);
   void OnOutput(const gate_frame& frame, absl::string_view payload);
   void OnStarted(absl::Duration when);
@@ -114,12 +121,17 @@ class PodNode {
   absl::Duration started_at_;
   absl::Duration clock_ahead_;  // Of ours before the pod's machine's, at most; see Here.
   uint64_t output_seen_ = 0;
-  Cause waiting_for_;  // The latest thing that the pod waits for.
-  Cause deletion_;     // Its pod is being deleted, and not by us.
+  Cause waiting_for_;                      // The latest thing that the pod waits for.
+  std::vector<std::string> sidecar_ends_;  // What became of those that did not run on.
+  Cause deletion_;                         // Its pod is being deleted, and not by us.
   Reactor::TimerId grace_timer_ = 0, pending_timer_ = 0;
   std::unique_ptr<ClaimWatch> claims_;  // Until its gate calls.
   std::unique_ptr<LogWriter> output_;
   std::unique_ptr<GateLink> link_;
+  std::unique_ptr<Sidecars> sidecars_;     // Null before the first one calls.
+  std::unique_ptr<EngineEvent> held_end_;  // Until its sidecars have ended.
+  Reactor::TimerId held_timer_ = 0;
+  bool sidecar_speaks_ = false;
   std::unique_ptr<GateProber> gate_prober_;
   std::unique_ptr<Prober> prober_;
   std::shared_ptr<PodNode*> self_;

@@ -53,6 +53,7 @@ Cause PodNode::Diagnose(int exit_code, int signal, long oom_kills) const {
     cause.code = signal != 0 ? CauseCode::kSignaled : one_shot_ ? CauseCode::kJobFailed : CauseCode::kExited;
     cause.message = ending;
   }
+  for (const std::string& end : sidecar_ends_) cause.evidence.push_back(end);
   if (output_ != nullptr) {
     for (std::string& line : output_->Tail(kEvidenceLines)) cause.evidence.push_back(std::move(line));
   }
@@ -83,7 +84,7 @@ void PodNode::OnExited(absl::string_view text) {
   state_ = State::kEnded;
   // A job's files may still be wanted, and only a container that lives can give them.
   if (link_ != nullptr && !one_shot_) link_->Send(GATE_RELEASE, 0, 0, "");
-  Emit(event);
+  EmitEnd(std::move(event));
 }
 
 void PodNode::OnFailedStart(absl::string_view text) {
@@ -122,11 +123,14 @@ void PodNode::Fail(Cause cause) {
   state_ = State::kEnded;
   EngineEvent event = NewEvent(ran ? EngineEvent::Kind::kExited : EngineEvent::Kind::kStartFailed);
   event.stopped = stop_requested_;
-  if (ran && link_ != nullptr) link_->Send(GATE_KILL, 1, 0, "");
-  if (!ran && !uid_.empty() && link_ == nullptr) host_->DeletePod(pod(), uid_);
+  if (link_ != nullptr) {
+    link_->Send(GATE_KILL, 1, 0, "");
+  } else if (!ran && !uid_.empty()) {
+    host_->DeletePod(pod(), uid_);
+  }
   cause.node = name_;
   if (!event.stopped || !ran) event.cause = std::move(cause);
-  Emit(event);
+  EmitEnd(std::move(event));
 }
 
 void PodNode::End(const PodVerdict& verdict) {
@@ -148,7 +152,7 @@ void PodNode::End(const PodVerdict& verdict) {
     event.cause.node = name_;
     if (event.cause.evidence.empty() && output_ != nullptr) event.cause.evidence = output_->Tail(kEvidenceLines);
   }
-  Emit(event);
+  EmitEnd(std::move(event));
 }
 
 void PodNode::Wait(Cause cause) {
@@ -186,7 +190,7 @@ void PodNode::OnPod(const json* pod) {
   switch (verdict.kind) {
     case PodVerdict::Kind::kFine:
       // Of its volumes the pod itself says nothing.
-      if (link_ == nullptr && !HasProcess() && waiting_for_.code != CauseCode::kVolumePending) {
+      if (waiting_for_.code != CauseCode::kVolumePending) {
         host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
       }
       return;

@@ -14,8 +14,11 @@ namespace mayfly::kubernetes {
 using nlohmann::json;
 
 void PodNode::CreatePod() {
-  std::vector<Creation> wanted =
-      PodObjects(host_->place(), {host_->place().scope, name_, attempt_}, process_, host_->MakePodOptions(pod()));
+  PodOptions options = host_->MakePodOptions(pod());
+  for (const Sidecar& sidecar : process_.sidecars) {
+    options.sidecar_tokens[sidecar.name] = host_->MakePodOptions(SidecarPod(pod(), sidecar.name)).gate_token;
+  }
+  std::vector<Creation> wanted = PodObjects(host_->place(), {host_->place().scope, name_, attempt_}, process_, options);
   std::vector<Creation> names = NameObjects(host_->place(), name_, process_);
   // All of them before the first write: a pod that may not be leaves nothing behind.
   for (const auto* creations : {&wanted, &names}) {

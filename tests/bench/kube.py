@@ -53,10 +53,11 @@ class Api:
         return http.client.HTTPSConnection(layout.NODE_ADDRESS, self.port, context=self.tls)
 
     def call(self, method, path, body=None, text=False, kind="application/json"):
-        if not hasattr(self.local, "connection"):
+        # The server closes what was idle for minutes.
+        if not hasattr(self.local, "connection") or time.monotonic() - self.local.used > 30:
             self.local.connection = self.open()
-        self.local.connection.request(method, path, json.dumps(body) if body else None,
-                                      {"content-type": kind})
+        self.local.used = time.monotonic()
+        self.local.connection.request(method, path, json.dumps(body) if body else None, {"content-type": kind})
         answer = self.local.connection.getresponse()
         said = answer.read()
         if answer.status >= 400:
@@ -102,14 +103,14 @@ def await_gone(api, limit=60):
 
 
 class Server:
-    def __init__(self, binaries, folder, kubeconfig=layout.KUBECONFIG):
+    def __init__(self, binaries, folder, kubeconfig=layout.KUBECONFIG, more=()):
         self.binaries, self.folder = binaries, folder
         self.env = {**os.environ, "MAYFLY_STATE_DIR": str(folder)}
         with open(folder / "server.log", "wb") as log:
             ready, child = os.pipe()
             self.process = subprocess.Popen([binaries / "mayflyd", "--state-dir", folder, "--engine", "kubernetes",
                                              "--kubeconfig", kubeconfig, "--registry", layout.REGISTRY,
-                                             f"--ready-fd={child}"], pass_fds=[child], stdout=log, stderr=log)
+                                             f"--ready-fd={child}", *more], pass_fds=[child], stdout=log, stderr=log)
             os.close(child)
             if not os.read(ready, 100):
                 raise RuntimeError((folder / "server.log").read_text())

@@ -79,13 +79,12 @@ class Lag:
         self.count = 0
         name = kube_gates.SILENT
         server.mayfly("up", "-q", "--no-wait", "-f", run.root, "--name", name)
-        pods = "/api/v1/pods?labelSelector=app.kubernetes.io/managed-by%3Dmayfly"
         self.paths = []
 
         def all_there():
-            self.paths = [f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
-                          for pod in api.call("GET", pods)["items"]
-                          if pod["metadata"]["namespace"].startswith(f"{name}-") and pod["status"].get("phase") == "Running"]
+            self.paths = [f"/api/v1/namespaces/{space}/pods/{pod['metadata']['name']}/status" for space in scopes(api, f"{name}-")
+                          for pod in api.call("GET", f"/api/v1/namespaces/{space}/pods")["items"]
+                          if pod["status"].get("phase") == "Running"]
             return len(self.paths) == len(run.services)
 
         await_that("the sentinel's pods did not run", all_there)
@@ -213,9 +212,9 @@ def ordinary(api, names, spaces, pace):
     return made
 
 
-def scopes(api):
+def scopes(api, prefix="w21-"):
     found = api.call("GET", "/api/v1/namespaces?labelSelector=app.kubernetes.io/managed-by%3Dmayfly")["items"]
-    return [one["metadata"]["name"] for one in found if one["metadata"]["name"].startswith("w21-")
+    return [one["metadata"]["name"] for one in found if one["metadata"]["name"].startswith(prefix)
             and "deletionTimestamp" not in one["metadata"]]
 
 

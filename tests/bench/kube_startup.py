@@ -1,4 +1,5 @@
 """kube-startup: W21 on the real cluster, beside the same pods without order and beside the ways of other tools."""
+import calendar
 import concurrent.futures
 import json
 import os
@@ -34,41 +35,60 @@ def floor(api, names):
     return took
 
 
-def seconds(text):
-    """Of a duration as events tell it: "1m2.5s", "3.35s", "85ms"."""
-    total = 0.0
-    for number, unit in re.findall(r"([0-9.]+)(ms|us|ns|h|m|s)", text):
-        total += float(number) * {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[unit]
-    return total
+def stamp(text):
+    """Of "2026-11-22T05:42:56.602470940Z", in seconds."""
+    whole, _, part = text.rstrip("Z").partition(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{part or 0}")
 
 
-def bound(events, services):
-    """(the longest path in which each service may start once its pod was there, when the last one was ready)."""
-    launched, ready = {}, {}
+def moments(events, log, name):
+    """{what: {service: when}} of one start: "hello" and "endpoints" by the server's log, the others by its events."""
+    found = {what: {} for what in ("hello", "endpoints", "launch", "running", "ready")}
     for event in events:
-        if event["kind"] != "NODE":
-            continue
-        at = seconds(event["offset"])
-        if event["node_state"] == "STARTING" and event["attributes"].get("phase") == "launch":
-            launched[event["node"]] = at
-        elif event["node_state"] == "READY":
-            ready[event["node"]] = at
+        if event["kind"] == "NODE" and event["node_state"] in ("STARTING", "READY"):
+            what = event["attributes"].get("phase") if event["node_state"] == "STARTING" else "ready"
+            found[what].setdefault(event["node"], stamp(event["time"]))
+    for what, told in (("hello", "gate called"), ("endpoints", "endpoints written")):
+        for match in re.finditer(rf'^time=(\S+) .*msg="{told}" scope={name}-[a-z0-9]{{10}} node=(\S+)$', log, re.M):
+            found[what].setdefault(match[2], stamp(match[1]))
+    found["begin"] = stamp(next(event["time"] for event in events if event["kind"] == "PLANNED"))
+    return found
+
+
+def least(at, services):
+    """When the last one could have been ready: the longest path in which each is there when its gate says hello."""
     usable = {}
     for name, milliseconds, needs in services:
-        met = max((ready[need] for need in needs), default=0.0)
-        # Started later than its needs were met: it was its pod that came late, at that moment.
-        pod = launched[name] if launched[name] > met + 0.005 else 0.0
-        usable[name] = max([pod, *(usable[need] for need in needs)]) + milliseconds / 1000
-    return max(usable.values()), max(ready.values())
+        usable[name] = max([at["hello"][name], *(usable[need] for need in needs)]) + milliseconds / 1000
+    return max(usable.values())
+
+
+def parts(at, services):
+    """What the way to the last one that was ready lost where, in milliseconds."""
+    known = {name: (milliseconds / 1000, needs) for name, milliseconds, needs in services}
+    lost, name = dict.fromkeys(("needs met -> told to start", "told -> process runs", "listens -> ready",
+                                "of that: endpoints"), 0.0), max(at["ready"], key=at["ready"].get)
+    while name:
+        work, needs = known[name]
+        latest = max(needs, key=at["ready"].get, default=None)
+        free = max(at["hello"][name], at["ready"][latest] if latest else 0.0)
+        listens = at["running"][name] + work
+        lost["needs met -> told to start"] += at["launch"][name] - free
+        lost["told -> process runs"] += at["running"][name] - at["launch"][name]
+        lost["listens -> ready"] += at["ready"][name] - listens
+        lost["of that: endpoints"] += max(0.0, at["endpoints"].get(name, 0.0) - listens)
+        name = latest if latest and at["ready"][latest] >= at["hello"][name] else None
+    return {part: value * 1000 for part, value in lost.items()}
 
 
 def ours(server, run, name):
-    """(seconds over the bound, seconds until ready) of one environment, which is then taken away."""
+    """(seconds until ready, seconds of that over the bound, parts()) of one environment, which is then taken away."""
     server.mayfly("up", "-q", "-f", run.root, "--name", name)
     lines = server.mayfly("events", name, "-o", "json").splitlines()
-    least, ready = bound(list(map(json.loads, lines)), run.services)
+    at = moments(list(map(json.loads, lines)), (run.folder / "server.log").read_text(), name)
     server.mayfly("down", name)
-    return ready - least, ready
+    ready = max(at["ready"].values())
+    return ready - at["begin"], ready - least(at, run.services), parts(at, run.services)
 
 
 def startup(run):
@@ -77,16 +97,17 @@ def startup(run):
     api, names = kube.Api(), [name for name, _, _ in run.services]
     peers = kube_peers.Peers(run.folder, run.services) if run.peers else None
     ways = ["floor", "mayfly", *(peers.ways if peers else ())]
-    taken, over, order = {way: [] for way in ways}, [], random.Random(run.seed)
-    server = kube.Server(run.binaries, run.folder)
+    taken, over, lost, order = {way: [] for way in ways}, [], [], random.Random(run.seed)
+    server = kube.Server(run.binaries, run.folder, more=["--log-level=debug"])
     try:
         for i in range(run.count + 1):
             for way in order.sample(ways, len(ways)):
                 if way == "floor":
                     taken[way].append(floor(api, names))
                 elif way == "mayfly":
-                    more, ready = ours(server, run, f"w21-{i}")
+                    ready, more, where = ours(server, run, f"w21-{i}")
                     over.append(more * 1000)
+                    lost.append(where)
                     taken[way].append(ready)
                 else:
                     taken[way].append(peers.take(api, way, i))
@@ -94,12 +115,13 @@ def startup(run):
     finally:
         server.stop()
     taken = {way: samples[1:] for way, samples in taken.items()}  # The first round warms caches.
-    over = over[1:]
+    over, lost = over[1:], lost[1:]
 
     def by_ours(way):
         return [theirs / mine for theirs, mine in zip(taken[way], taken["mayfly"])]
 
     rows = [("over the bound", "ms", over, 30, "median"), ("over the bound", "ms", over, 50, "p95"),
+            *((f"  {part}", "ms", [one[part] for one in lost], None, "median") for part in lost[0]),
             ("ready", "s", taken["mayfly"], None, "median"),
             ("21 pods at once, no order", "s", taken["floor"], None, "median"),
             ("ready / 21 pods at once", "", [1 / one for one in by_ours("floor")], 1.05, "median")]

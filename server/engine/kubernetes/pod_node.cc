@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "mayfly/base/text.h"
+#include "server/obs/log.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -112,6 +113,7 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
   if (state_ == State::kEnded && hello.state != GateHello::State::kEnded && hello.state != GateHello::State::kFailed) {
     return link->Send(GATE_KILL, 1, 0, "");
   }
+  LogDebug("gate called", {{"scope", host_->place().scope}, {"node", name_}});
   EndProbing();  // It speaks through the former connection.
   link_ = std::move(link);
   address_ = hello.address;

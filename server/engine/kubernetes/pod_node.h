@@ -114,6 +114,7 @@ class PodNode {
   int attempt_ = 0;
   bool one_shot_ = false, stop_requested_ = false, start_requested_ = false;
   bool end_follows_ = false, probe_ready_ = false, endpoints_written_ = false, named_ = false;
+  bool endpoints_made_ = false;  // Perhaps: an apply then finds out.
   ProcessSpec process_;
   std::vector<EngineEvent> events_;  // Of this attempt.
   std::string uid_;

@@ -8,6 +8,7 @@
 #include "server/engine/kubernetes/admission.h"
 #include "server/engine/kubernetes/claims.h"
 #include "server/engine/kubernetes/pod_node.h"
+#include "server/obs/log.h"
 
 namespace mayfly::kubernetes {
 
@@ -25,7 +26,6 @@ void PodNode::CreatePod() {
     const absl::Status refused = AdmitAll(host_->place(), *creations);
     if (!refused.ok()) return Fail(CauseOfRefusal(refused));
   }
-  MakeNames(std::move(names));
   const Creation pod = std::move(wanted.back());
   wanted.pop_back();
   CreateBehind(std::move(wanted), pod);
@@ -58,7 +58,9 @@ void PodNode::CreateBehind(std::vector<Creation> first, const Creation& pod) {
 void PodNode::OnCreated(const absl::StatusOr<json>& answer) {
   if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
   uid_ = answer->at("metadata").at("uid").get<std::string>();
-  if (state_ == State::kEnded) host_->DeletePod(pod(), uid_);
+  if (state_ == State::kEnded) return host_->DeletePod(pod(), uid_);
+  // Behind all pods, so that the cluster has its work early. A name is not asked for before its pod has started.
+  MakeNames(NameObjects(host_->place(), name_, process_));
 }
 
 void PodNode::MakeNames(std::vector<Creation> names) {
@@ -77,12 +79,20 @@ void PodNode::WriteEndpoints(const std::string& address) {
   }
   // Of a pod that an earlier server made, nobody knows whether its name was made, too.
   if (!named_) MakeNames(NameObjects(host_->place(), name_, process_));
-  host_->Apply(EndpointsObject(host_->place(), name_, process_, address),
-               Guarded([this](const absl::StatusOr<json>& answer) {
-                 if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
-                 endpoints_written_ = true;
-                 TryReady();
-               }));
+  Creation endpoints = EndpointsObject(host_->place(), name_, process_, address);
+  const auto written = Guarded([this](const absl::StatusOr<json>& answer) {
+    if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
+    endpoints_written_ = true;
+    LogDebug("endpoints written", {{"scope", host_->place().scope}, {"node", name_}});
+    TryReady();
+  });
+  if (attempt_ > 1 || std::exchange(endpoints_made_, true)) return host_->Apply(std::move(endpoints), written);
+  // On the way to ready, and a create costs the API server less than an apply.
+  Creation creation = endpoints;
+  creation.collection.resize(creation.collection.rfind('/'));
+  host_->Create(std::move(creation), Guarded([this, endpoints, written](const absl::StatusOr<json>& answer) {
+                  absl::IsAlreadyExists(answer.status()) ? host_->Apply(endpoints, written) : written(answer);
+                }));
 }
 
 }  // namespace mayfly::kubernetes

@@ -91,6 +91,7 @@ class KubeScope final : public PodHost {
   void MakeObjects();
   void Fail(Cause cause);
   void BeginDeletion();
+  void DeletePods();
   void TryRelease();
   void Gone();
   Answer Guarded(Answer fn);

@@ -79,30 +79,33 @@ void KubeScope::BeginDeletion() {
     })));
     return;
   }
-  kube::DeleteOptions pods;
-  pods.grace_seconds = 1;
-  if (!nodes_.empty()) {
-    host_->api().DeleteCollection(
-        PodsPath(place_.scope), absl::StrCat(kScope, "=", place_.scope), pods,
-        host_->Here([](const absl::StatusOr<json>& answer) {
-          // The namespace's end takes them along.
-          if (!answer.ok() && !absl::IsNotFound(answer.status()) && !absl::IsCancelled(answer.status())) {
-            LogWarning(answer.status().message());
-          }
-        }));
-  }
   kube::DeleteOptions options;
   options.uid = entry_.uid;
   host_->api().Delete(NamespacePath(place_.scope), options, host_->Here(Guarded([this](const auto& answer) {
     if (answer.ok() || absl::IsFailedPrecondition(answer.status()) || absl::IsNotFound(answer.status())) {
       deletion_accepted_ = true;
-      if (!answer.ok()) namespace_gone_ = true;
+      // A collection's deletion bears no UID: only where the namespace is known to be ours, and to end with them.
+      answer.ok() ? DeletePods() : void(namespace_gone_ = true);
       return TryRelease();
     }
     LogWarning(answer.status().message());
     blockers_ = {absl::StrCat("kube namespace ", place_.scope, ": ", answer.status().message())};
     retry_ = reactor().AddTimer(absl::Seconds(std::min(1 << std::min(retries_++, 5), 30)), [this] { BeginDeletion(); });
   })));
+}
+
+void KubeScope::DeletePods() {
+  if (nodes_.empty()) return;
+  kube::DeleteOptions options;
+  options.grace_seconds = 1;
+  host_->api().DeleteCollection(
+      PodsPath(place_.scope), absl::StrCat(kScope, "=", place_.scope), options,
+      host_->Here([](const absl::StatusOr<json>& answer) {
+        // The namespace's end takes them along.
+        if (!answer.ok() && !absl::IsNotFound(answer.status()) && !absl::IsCancelled(answer.status())) {
+          LogWarning(answer.status().message());
+        }
+      }));
 }
 
 void KubeScope::TryRelease() {

@@ -151,6 +151,17 @@ TEST_F(KubeApiClientTest, RetryAfterIsHonouredAlsoForWrites) {
   EXPECT_THAT(Asked(), ElementsAre("POST ", "POST "));
 }
 
+TEST_F(KubeApiClientTest, AWebhookThatIsDeadIsToldSoonInTheServersWords) {
+  Start([](HttpExchange& exchange, int) {
+    exchange.Answer(500, R"({"kind":"Status","message":"Internal error occurred: failed calling webhook \"w\": no"})");
+    return true;
+  });
+  const auto made = Create(Named("a"));
+  EXPECT_THAT(made, StatusIs(StatusCode::kUnavailable, HasSubstr("failed calling webhook \"w\"")));
+  EXPECT_FALSE(FailureOf(made.status()).unknown_outcome);
+  EXPECT_THAT(clock_.delays(), SizeIs(3));
+}
+
 TEST_F(KubeApiClientTest, NothingIsTriedBeyondTheDeadline) {
   Start([](HttpExchange& exchange, int) { return Refuse(exchange, 503); }, {.deadline = absl::Seconds(10)});
   EXPECT_THAT(Get("x"), StatusIs(StatusCode::kUnavailable, HasSubstr("the server says no")));

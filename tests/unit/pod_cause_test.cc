@@ -233,9 +233,16 @@ TEST(PodCauseTest, ADeletionSaysWhoseItIs) {
     return out;
   };
   const char evicted[] = "Eviction API: evicting";
-  ExpectDeletion(disrupted("EvictionByEvictionAPI", evicted), CauseCode::kEvicted, evicted);
+  ExpectDeletion(disrupted("EvictionByEvictionAPI", evicted), CauseCode::kEvicted,
+                 absl::StrCat("its pod was evicted on request, as when a machine is drained: ", evicted));
   const char tainted[] = "Taint manager: deleting due to NoExecute taint";
-  ExpectDeletion(disrupted("DeletionByTaintManager", tainted), CauseCode::kMachineLost, tainted);
+  ExpectDeletion(disrupted("DeletionByTaintManager", tainted), CauseCode::kMachineLost,
+                 absl::StrCat("its machine does not answer or is being emptied: ", tainted));
+  const char orphaned[] = "PodGC: node no longer exists";
+  ExpectDeletion(disrupted("DeletionByPodGC", orphaned), CauseCode::kMachineLost,
+                 absl::StrCat("its machine is gone: ", orphaned));
+  const char pressed[] = "The node was low on resource: memory.";
+  ExpectDeletion(disrupted("TerminationByKubelet", pressed), CauseCode::kEvicted, pressed);
   ExpectDeletion(json(7), CauseCode::kNone, "");
 }
 
@@ -268,6 +275,10 @@ TEST(PodCauseTest, ARefusalSaysWhoRefused) {
                 "pods \"web-1\" is forbidden: unable to create new content in namespace mf-shop-1 because it is being "
                 "terminated",
                 CauseCode::kScopeTerminating);
+  ExpectRefusal(500, "InternalError",
+                "Internal error occurred: failed calling webhook \"policy.example.com\": failed to call webhook: Post "
+                "\"https://policy.example:443/?timeout=10s\": dial tcp: connection refused",
+                CauseCode::kAdmissionDenied);
   ExpectRefusal(404, "NotFound", "namespaces \"mf-shop-1\" not found", CauseCode::kScopeTerminating);
   ExpectRefusal(403, "Forbidden",
                 "pods \"web-1\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces "

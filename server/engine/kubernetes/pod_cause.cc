@@ -189,8 +189,21 @@ Cause CauseOfDeletion(const json& pod) {
   if (!At(pod, {"metadata", "deletionTimestamp"}).is_string()) return Cause();
   const json& disruption = Condition(pod, "DisruptionTarget");
   if (Text(At(disruption, {"status"})) == "True") {
-    const bool machine = Has(Text(At(disruption, {"reason"})), {"DeletionByTaintManager", "DeletionByPodGC"});
-    return Make(machine ? CauseCode::kMachineLost : CauseCode::kEvicted, Text(At(disruption, {"message"})));
+    const std::string reason = Text(At(disruption, {"reason"})), message = Text(At(disruption, {"message"}));
+    // The cluster's words alone name the part of it that acted, not what happened.
+    if (reason == "DeletionByTaintManager") {
+      return Make(CauseCode::kMachineLost, absl::StrCat("its machine does not answer or is being emptied: ", message));
+    }
+    if (reason == "DeletionByPodGC")
+      return Make(CauseCode::kMachineLost, absl::StrCat("its machine is gone: ", message));
+    if (reason == "EvictionByEvictionAPI") {
+      return Make(CauseCode::kEvicted,
+                  absl::StrCat("its pod was evicted on request, as when a machine is drained: ", message));
+    }
+    if (reason == "PreemptionByScheduler") {
+      return Make(CauseCode::kEvicted, absl::StrCat("its pod had to make way for a more important one: ", message));
+    }
+    return Make(CauseCode::kEvicted, message);
   }
   return Make(CauseCode::kScopeLost, absl::StrCat("somebody deleted its pod ", Text(At(pod, {"metadata", "name"}))));
 }
@@ -198,6 +211,8 @@ Cause CauseOfDeletion(const json& pod) {
 Cause CauseOfRefusal(const absl::Status& status) {
   const kube::ApiFailure failure = kube::FailureOf(status);
   const std::string message = failure.message.empty() ? std::string(status.message()) : failure.message;
+  // A webhook that must be asked and does not answer.
+  if (absl::StrContains(message, "failed calling webhook")) return Make(CauseCode::kAdmissionDenied, message);
   // A webhook's own words may be anything.
   if (absl::StrContains(message, "admission webhook") && absl::StrContains(message, "denied the request")) {
     return Make(CauseCode::kAdmissionDenied, message);

@@ -37,6 +37,13 @@ ApiClientOptions WithRandom(ApiClientOptions options) {
   return options;
 }
 
+// Admission asks webhooks before anything is stored.
+bool OfDeadWebhook(const absl::Status& status) {
+  return absl::StrContains(FailureOf(status).message, "failed calling webhook");
+}
+
+constexpr int kWebhookAttempts = 4;
+
 }  // namespace
 
 struct Requester::Flight {
@@ -49,6 +56,7 @@ struct Requester::Flight {
   bool maybe_done = false;
   bool fresh = false;  // The next attempt avoids the connection that answered nothing.
   bool finished = false;
+  absl::Status why;  // What the latest attempt failed with.
 };
 
 struct Requester::Stream {
@@ -209,6 +217,8 @@ void Requester::OnOutcome(const std::shared_ptr<Flight>& flight, const http::Out
   absl::Status status = Annotate(outcome.response.status(), call.what);
   flight->maybe_done = flight->maybe_done || outcome.sent;
   flight->fresh = absl::IsDeadlineExceeded(status);
+  // What little time was left for a last attempt explains nothing.
+  if (flight->fresh && !flight->why.ok() && Now() >= call.deadline) status = flight->why;
   if (IsFinal(status) || (outcome.sent && !call.repeatable)) return Finish(flight, std::move(status));
   Again(flight, std::move(status), absl::ZeroDuration());
 }
@@ -226,6 +236,11 @@ void Requester::OnAnswer(const std::shared_ptr<Flight>& flight, const http::Resp
   // The server turned it away before it did anything.
   if (response.status == 429) return Again(flight, std::move(status), RetryAfter(response));
   if (response.status < 500) return Finish(flight, std::move(status));
+  if (OfDeadWebhook(status)) {
+    // Nothing was written. It may be about to start again, which takes seconds; who waits longer wants to be told.
+    if (flight->attempts >= kWebhookAttempts) return Finish(flight, std::move(status));
+    return Again(flight, std::move(status), RetryAfter(response));
+  }
   // An error of the server, or of something before it, says nothing about what has been done.
   flight->maybe_done = true;
   if (!call.repeatable) return Finish(flight, std::move(status));
@@ -235,6 +250,7 @@ void Requester::OnAnswer(const std::shared_ptr<Flight>& flight, const http::Resp
 void Requester::Again(const std::shared_ptr<Flight>& flight, absl::Status why, absl::Duration retry_after) {
   const absl::Duration pause = std::max(Pause(std::max(flight->attempts - 1, 0)), retry_after * (1 + 0.1 * Random()));
   if (Now() + pause >= flight->call.deadline) return Finish(flight, std::move(why));
+  flight->why = std::move(why);
   After(pause, [this, flight] { Try(flight); });
 }
 

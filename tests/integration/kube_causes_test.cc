@@ -123,6 +123,13 @@ TEST_F(KubeCausesTest, ASecretThatIsGoneBeforeItsContainerIsMade) {
   FAIL() << "its container had the secret five times";
 }
 
+TEST_F(KubeCausesTest, AGateThatIsGoneBeforeItsPodIsMade) {
+  Delete(Path("configmaps/mayfly-gate"));
+  AwaitObjects("configmaps", [](const auto& all) { return all.count("mayfly-gate") == 0; });
+  ExpectStartFailed(Workload({"sleep", "60"}), CauseCode::kConfigMissing, "configmap \"mayfly-gate\" not found");
+  EXPECT_LT(Clock::now() - began_, std::chrono::seconds(5));
+}
+
 TEST_F(KubeCausesTest, ANamespaceThatSomebodyElseDeletes) {
   Launch(Workload({"sleep", "60"}));
   Delete(NamespacePath(scope_));

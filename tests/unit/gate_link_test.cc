@@ -219,6 +219,18 @@ TEST_F(GateHubTest, AnotherPodsTokenOpensNothing) {
   EXPECT_THAT(hellos_, testing::IsEmpty());
 }
 
+TEST_F(GateHubTest, EveryVersionUpToItsOwnIsSpokenAndNoNewerOne) {
+  std::vector<int> versions;
+  auto later = GateHub::Create(
+      reactor_, "127.0.0.1:0", kSecret,
+      [&](const GateHello& hello, std::unique_ptr<GateLink>) { versions.push_back(hello.version); }, 3);
+  ASSERT_OK(later);
+  hub_ = *std::move(later);
+  const std::string token = GateToken(kSecret, "env", "web-1");
+  for (const int version : {1, 2, 3, 4, 0, -1}) Say(Call(), Hello(token, version));
+  EXPECT_THAT(versions, testing::ElementsAre(1, 2, 3));
+}
+
 TEST_F(GateHubTest, AnythingButAHelloIsHungUpOn) {
   const std::string token = GateToken(kSecret, "env", "web-1");
   for (const std::string& text : {std::string(), Hello(token).substr(2), absl::StrCat(Hello(token), " more"),

@@ -1,5 +1,6 @@
 // Causes from what clusters say of pods, in their own words, as Kubernetes 1.34 with containerd 2 has them.
 #include "server/engine/kubernetes/pod_cause.h"
+#include "server/engine/kubernetes/pod_event.h"
 
 #include <nlohmann/json.hpp>
 #include <string>
@@ -334,6 +335,39 @@ TEST(PodCauseTest, EventsOfOtherThingsAreNoTroubleOfAClaim) {
   for (const json& other : {event, json(), json("x"), json::array(), json{{"involvedObject", 1}}}) {
     EXPECT_EQ(JudgeClaimEvent(other).kind, Kind::kFine) << other;
   }
+}
+
+PodEventVerdict OfWarning(const std::string& reason, const std::string& message) {
+  return JudgePodEvent({{"type", "Warning"},
+                        {"reason", reason},
+                        {"message", message},
+                        {"involvedObject", {{"kind", "Pod"}, {"name", "web-1"}}}});
+}
+
+TEST(PodEventTest, AnObjectThatIsNotThereIsNamedForALookAtIt) {
+  const PodEventVerdict gate =
+      OfWarning("FailedMount", "MountVolume.SetUp failed for volume \"gate\" : configmap \"mayfly-gate\" not found");
+  EXPECT_EQ(gate.missing, "configmaps/mayfly-gate");
+  EXPECT_EQ(gate.verdict.kind, PodVerdict::Kind::kFailed);
+  EXPECT_EQ(gate.verdict.cause.code, CauseCode::kConfigMissing);
+  EXPECT_EQ(OfWarning("FailedMount", "x : secret \"web-1\" not found").missing, "secrets/web-1");
+  // Nothing but a name becomes part of a path.
+  for (const char* name : {"../x", "", "a/b", "A?b"}) {
+    EXPECT_EQ(OfWarning("FailedMount", absl::StrCat("x : secret \"", name, "\" not found")).missing, "") << name;
+  }
+}
+
+TEST(PodEventTest, WhatMayPassIsWaitedForAndWhatPassesByItselfIsFine) {
+  using Kind = PodVerdict::Kind;
+  EXPECT_EQ(OfWarning("FailedMount", "failed to sync configmap cache: timed out waiting for the condition").verdict.kind,
+            Kind::kFine);
+  EXPECT_EQ(OfWarning("FailedMount", "object \"x\"/\"y\" not registered").verdict.kind, Kind::kFine);
+  EXPECT_EQ(OfWarning("FailedMount", "nfs: no route").verdict.cause.code, CauseCode::kVolumePending);
+  EXPECT_EQ(OfWarning("FailedAttachVolume", "in use by another node").verdict.kind, Kind::kWaiting);
+  EXPECT_EQ(OfWarning("FailedCreatePodSandBox", "plugin type=\"bridge\" failed").verdict.kind, Kind::kWaiting);
+  EXPECT_EQ(OfWarning("FailedScheduling", "0/1 nodes are available").verdict.cause.code, CauseCode::kUnschedulable);
+  EXPECT_EQ(OfWarning("Unhealthy", "x").verdict.kind, Kind::kFine);
+  EXPECT_EQ(JudgePodEvent(nlohmann::json()).verdict.kind, Kind::kFine);
 }
 
 }  // namespace

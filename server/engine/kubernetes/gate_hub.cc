@@ -16,6 +16,7 @@
 #include "mayfly/base/ids.h"
 #include "mayfly/base/status.h"
 #include "server/engine/parts/proxy.h"
+#include "server/obs/log.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -23,20 +24,23 @@ namespace {
 // Anybody in the cluster may call. These many may be on the line without having said who they are, each this long.
 constexpr size_t kMostCallers = 512;
 constexpr absl::Duration kHelloLimit = absl::Seconds(5);
+constexpr size_t kMostRefused = 8;                         // Versions that are told of.
 constexpr absl::Duration kPause = absl::Milliseconds(50);  // Without descriptors.
 
-absl::StatusOr<GateHello> ParseHello(absl::string_view text, absl::string_view secret) {
+absl::StatusOr<GateHello> ParseHello(absl::string_view text, absl::string_view secret, int newest) {
   const std::vector<std::string> words = absl::StrSplit(text, ' ');
   int version = 0;
   if (words.size() != 6 || !absl::SimpleAtoi(words[0], &version)) return absl::InvalidArgumentError("no hello");
-  if (version != GATE_VERSION) return absl::UnimplementedError("another version of the gate");
   const std::vector<std::string> names = absl::StrSplit(words[1], absl::MaxSplits('/', 1));
   if (names.size() != 2) return absl::InvalidArgumentError("no hello");
   const std::string token = GateToken(secret, names[0], names[1]);
   if (words[2].size() != token.size() || CRYPTO_memcmp(words[2].data(), token.data(), token.size()) != 0) {
     return absl::UnauthenticatedError("another token");
   }
+  // Only who is known gets so far: of the others no line is written.
+  if (version < 1 || version > newest) return absl::UnimplementedError(absl::StrCat(version));
   GateHello hello;
+  hello.version = version;
   hello.scope = names[0];
   hello.pod = names[1];
   hello.address = words[3];
@@ -61,7 +65,7 @@ std::string GateToken(absl::string_view secret, absl::string_view scope, absl::s
 }
 
 absl::StatusOr<std::unique_ptr<GateHub>> GateHub::Create(Reactor& reactor, const std::string& address,
-                                                         std::string secret, OnGate on_gate) {
+                                                         std::string secret, OnGate on_gate, int newest) {
   const size_t colon = address.rfind(':');
   int port = 0;
   if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
@@ -69,18 +73,19 @@ absl::StatusOr<std::unique_ptr<GateHub>> GateHub::Create(Reactor& reactor, const
   }
   const std::string host = address.substr(0, colon);
   MAYFLY_ASSIGN_OR_RETURN(const int fd, ListenOn(host, port));
-  auto hub = std::unique_ptr<GateHub>(
-      new GateHub(reactor, UniqueFd(fd), absl::StrCat(host, ":", PortOf(fd)), std::move(secret), std::move(on_gate)));
+  auto hub = std::unique_ptr<GateHub>(new GateHub(reactor, UniqueFd(fd), absl::StrCat(host, ":", PortOf(fd)),
+                                                  std::move(secret), std::move(on_gate), newest));
   MAYFLY_RETURN_IF_ERROR(reactor.Add(fd, EPOLLIN, [hub = hub.get()](uint32_t) { hub->Accept(); }));
   return hub;
 }
 
-GateHub::GateHub(Reactor& reactor, UniqueFd socket, std::string address, std::string secret, OnGate on_gate)
+GateHub::GateHub(Reactor& reactor, UniqueFd socket, std::string address, std::string secret, OnGate on_gate, int newest)
     : reactor_(reactor),
       socket_(std::move(socket)),
       address_(std::move(address)),
       secret_(std::move(secret)),
-      on_gate_(std::move(on_gate)) {}
+      on_gate_(std::move(on_gate)),
+      newest_(newest) {}
 
 GateHub::~GateHub() {
   reactor_.CancelTimer(pause_);
@@ -119,7 +124,13 @@ void GateHub::Pause() {
 }
 
 void GateHub::OnHello(uint64_t id, bool one_shot, absl::string_view text) {
-  absl::StatusOr<GateHello> hello = ParseHello(text, secret_);
+  absl::StatusOr<GateHello> hello = ParseHello(text, secret_, newest_);
+  int version = 0;
+  if (absl::IsUnimplemented(hello.status()) && absl::SimpleAtoi(hello.status().message(), &version) &&
+      refused_.size() < kMostRefused && refused_.insert(version).second) {
+    LogError("a pod's gate speaks a version of the protocol that this server does not know: a newer server made it",
+             {{"version", version}, {"known", absl::StrCat("1 to ", newest_)}});
+  }
   if (!hello.ok()) return Drop(id);
   hello->one_shot = one_shot;
   std::unique_ptr<GateLink> link = std::move(callers_[id].link);

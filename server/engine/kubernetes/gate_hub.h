@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -16,6 +17,7 @@ namespace mayfly::kubernetes {
 
 // What a gate says of itself when it calls.
 struct GateHello {
+  int version = GATE_VERSION;  // Of the protocol, as that gate speaks it: from 1 to the server's own.
   std::string scope;
   std::string pod;
   std::string address;  // Of the pod, IPv4.
@@ -35,9 +37,9 @@ class GateHub {
   using OnGate = std::function<void(const GateHello& hello, std::unique_ptr<GateLink> link)>;
 
   // Listens on `address` ("192.0.2.7:9444"; port 0: any). INVALID_ARGUMENT for what is no address, ALREADY_EXISTS when
-  // the port is taken.
+  // the port is taken. `newest` is the latest version of the protocol that is spoken; tests have another one.
   static absl::StatusOr<std::unique_ptr<GateHub>> Create(Reactor& reactor, const std::string& address,
-                                                         std::string secret, OnGate on_gate);
+                                                         std::string secret, OnGate on_gate, int newest = GATE_VERSION);
   ~GateHub();
   GateHub(const GateHub&) = delete;
   GateHub& operator=(const GateHub&) = delete;
@@ -49,7 +51,7 @@ class GateHub {
     std::unique_ptr<GateLink> link;
     Reactor::TimerId limit = 0;
   };
-  GateHub(Reactor& reactor, UniqueFd socket, std::string address, std::string secret, OnGate on_gate);
+  GateHub(Reactor& reactor, UniqueFd socket, std::string address, std::string secret, OnGate on_gate, int newest);
   void Accept();
   void Pause();
   void OnHello(uint64_t caller, bool one_shot, absl::string_view text);
@@ -60,6 +62,8 @@ class GateHub {
   const std::string address_;
   const std::string secret_;
   const OnGate on_gate_;
+  const int newest_;
+  std::set<int> refused_;  // Versions that were told of.
   Reactor::TimerId pause_ = 0;
   uint64_t next_caller_ = 1;
   std::map<uint64_t, Caller> callers_;  // Not heard out yet.

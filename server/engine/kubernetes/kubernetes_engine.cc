@@ -96,6 +96,7 @@ absl::Status KubernetesEngineImpl::Begin() {
 KubernetesEngineImpl::~KubernetesEngineImpl() {
   pod_watch_.reset();
   namespace_watch_.reset();
+  event_watch_.reset();
   io_.Run([this] {
     relays_.clear();
     scopes_.clear();

@@ -1,5 +1,6 @@
 // kubernetes_engine.cc: the verbs, from any thread; kubernetes_engine_world.cc: what the cluster and the gates tell, on
-// the engine's thread, and recovery; kubernetes_engine_access.cc: commands, connections and files.
+// the engine's thread, and recovery; kubernetes_engine_events.cc: what goes wrong with pods by the cluster's events;
+// kubernetes_engine_access.cc: commands, connections and files.
 #ifndef MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_
 #define MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_
 
@@ -51,6 +52,8 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   absl::StatusOr<PodNode*> FindNode(const NodeRef& ref, KubeScope** scope = nullptr);
   absl::StatusOr<PodNode*> FindRunning(const NodeRef& ref);
   void StartWatches();
+  void WatchWarnings();
+  void OnWarning(const nlohmann::json& event);
   void OnPods(std::vector<nlohmann::json> pods);
   void Missing(const std::string& scope, const std::string& name, const PodNode& node);
   void OnPodEvent(kube::WatchEvent event, const nlohmann::json& pod);
@@ -89,7 +92,7 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   std::vector<EngineEvent> held_;  // While recovering.
   std::map<uint64_t, std::unique_ptr<Relay>> relays_;
   uint64_t last_relay_ = 0;
-  std::unique_ptr<kube::Watch> pod_watch_, namespace_watch_;
+  std::unique_ptr<kube::Watch> pod_watch_, namespace_watch_, event_watch_;
   Mutex mutex_;
   CondVar called_;
   uint64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;  // Of gates, so far.

@@ -76,6 +76,7 @@ void KubernetesEngineImpl::StartWatches() {
             io_.Post([this, event, object = std::move(object)] { OnNamespaceEvent(event, object); });
           },
           [](const absl::Status& trouble) { LogWarning("kube namespaces are not seen", {{"error", trouble}}); }});
+  WatchWarnings();
 }
 
 void KubernetesEngineImpl::OnPods(std::vector<json> pods) {

@@ -66,6 +66,8 @@ class PodNode {
   void OnSidecarGate(const std::string& sidecar, const GateHello& hello, std::unique_ptr<GateLink> link);
   // The pod changed, as the cluster says; null: it was deleted.
   void OnPod(const nlohmann::json* pod);
+  // A warning of the cluster about this very pod.
+  void OnWarning(const nlohmann::json& event);
   // A pod that was found by recovery.
   void Adopt(int attempt, const std::string& uid, ProcessSpec process);
 

@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+// Counts the changes of what follows. A pod keeps the gate that it was made with, so a server speaks every version from 1
+// on, and says only what the version in HELLO knows; a newer gate than itself it cannot speak to.
 #define GATE_VERSION 1
 #define GATE_MAX_PAYLOAD 65536
 #define GATE_STREAM_WINDOW 65536  // Bytes of one stream that may be on their way in one direction.

@@ -146,11 +146,18 @@ class Environments(WithServer):
             self.server.kubeconfig.write_text(admin.replace("user: {client-", "user: {as: mayfly-as-documented, client-"))
             self.assertIn("as: mayfly", self.server.kubeconfig.read_text())
             self.server.start()
+            said = self.server.run("doctor")
+            self.assertRegex(said, r"rights +all that environments need")
+            self.assertRegex(said, r"API server +https://.*, v1\.\d+.*, answered in ")
             self.server.run("up", "-f", ENVSPECS / "hello")
             self.assertIn("passed", self.server.run("test", "--name", "hello", "greets"))
             self.assertEqual(self.server.run("exec", "-T", "--name", "hello", "greeter", "--", "echo", "inside").strip(), "inside")
             self.server.run("down", "hello")
             until("its namespace is gone", lambda: not namespaces())
+            without = json.dumps([{"op": "remove", "path": "/rules/0"}])
+            kubectl("patch", "clusterrole", "mayfly-as-documented", "--type=json", "-p", without)
+            until("rights that are taken away are missed",
+                  lambda: "missing: get namespaces, list namespaces" in self.server.run("doctor", good=False))
         finally:
             if self.server.process.poll() is None:
                 self.server.run("down", "--all", good=False)

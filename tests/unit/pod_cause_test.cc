@@ -1,6 +1,5 @@
 // Causes from what clusters say of pods, in their own words, as Kubernetes 1.34 with containerd 2 has them.
 #include "server/engine/kubernetes/pod_cause.h"
-#include "server/engine/kubernetes/pod_event.h"
 
 #include <nlohmann/json.hpp>
 #include <string>
@@ -10,6 +9,8 @@
 #include "gtest/gtest.h"
 #include "server/engine/kubernetes/claims.h"
 #include "server/engine/kubernetes/client/api_error.h"
+#include "server/engine/kubernetes/pod_event.h"
+#include "server/engine/kubernetes/rights.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -359,8 +360,9 @@ TEST(PodEventTest, AnObjectThatIsNotThereIsNamedForALookAtIt) {
 
 TEST(PodEventTest, WhatMayPassIsWaitedForAndWhatPassesByItselfIsFine) {
   using Kind = PodVerdict::Kind;
-  EXPECT_EQ(OfWarning("FailedMount", "failed to sync configmap cache: timed out waiting for the condition").verdict.kind,
-            Kind::kFine);
+  EXPECT_EQ(
+      OfWarning("FailedMount", "failed to sync configmap cache: timed out waiting for the condition").verdict.kind,
+      Kind::kFine);
   EXPECT_EQ(OfWarning("FailedMount", "object \"x\"/\"y\" not registered").verdict.kind, Kind::kFine);
   EXPECT_EQ(OfWarning("FailedMount", "nfs: no route").verdict.cause.code, CauseCode::kVolumePending);
   EXPECT_EQ(OfWarning("FailedAttachVolume", "in use by another node").verdict.kind, Kind::kWaiting);
@@ -368,6 +370,21 @@ TEST(PodEventTest, WhatMayPassIsWaitedForAndWhatPassesByItselfIsFine) {
   EXPECT_EQ(OfWarning("FailedScheduling", "0/1 nodes are available").verdict.cause.code, CauseCode::kUnschedulable);
   EXPECT_EQ(OfWarning("Unhealthy", "x").verdict.kind, Kind::kFine);
   EXPECT_EQ(JudgePodEvent(nlohmann::json()).verdict.kind, Kind::kFine);
+}
+
+TEST(RightsTest, WhatNoRuleAllowsIsNamed) {
+  const auto missing = [](const json& rules) { return MissingRights({{"resourceRules", rules}}); };
+  EXPECT_TRUE(missing({{{"apiGroups", {"*"}}, {"resources", {"*"}}, {"verbs", {"*"}}}}).empty());
+  const json core = {{"apiGroups", {""}}, {"resources", {"*"}}, {"verbs", {"*"}}};
+  const json slices = {
+      {"apiGroups", {"discovery.k8s.io"}}, {"resources", {"endpointslices"}}, {"verbs", {"get", "create"}}};
+  const json policies = {{"apiGroups", {"networking.k8s.io"}}, {"resources", {"networkpolicies"}}, {"verbs", {"*"}}};
+  EXPECT_EQ(missing({core, slices, policies}), std::vector<std::string>{"patch endpointslices.discovery.k8s.io"});
+  // A rule for one object by its name says nothing of the others.
+  json named = core;
+  named["resourceNames"] = {"x"};
+  EXPECT_EQ(missing({named, slices, policies}).front(), "get namespaces");
+  EXPECT_FALSE(MissingRights(json()).empty());
 }
 
 }  // namespace

@@ -115,7 +115,12 @@ Capabilities KubernetesEngineImpl::Describe() {
   // All pods at once, and the engine itself says what they wait for and when that is over.
   out.prepare_window = 1000;
   out.prepare_limit = absl::Minutes(10);
-  out.checks.push_back({"API server", CapabilityCheck::Result::kOk, options_.endpoint.server, ""});
+  {
+    // Until then the server plans with what this says, and Begin has just had an answer.
+    MutexLock lock(mutex_);
+    if (!recovered_) return out;
+  }
+  DescribeNow(&out);
   if (hub_ != nullptr) out.checks.push_back({"gates call", CapabilityCheck::Result::kOk, hub_->address(), ""});
   return out;
 }

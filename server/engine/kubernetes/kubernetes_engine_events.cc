@@ -58,12 +58,13 @@ void PodNode::OnWarning(const json& event) {
   }
   if (told.missing.empty()) {
     return told.verdict.kind == PodVerdict::Kind::kFailed ? Fail(std::move(told.verdict.cause))
-                                                           : Wait(std::move(told.verdict.cause));
+                                                          : Wait(std::move(told.verdict.cause));
   }
-  host_->api().Get(absl::StrCat(NamespacePath(host_->place().scope), "/", told.missing),
-                   host_->Here(Guarded([this, cause = std::move(told.verdict.cause)](const absl::StatusOr<json>& answer) {
-                     if (Live() && link_ == nullptr && absl::IsNotFound(answer.status())) Fail(cause);
-                   })));
+  host_->api().Get(
+      absl::StrCat(NamespacePath(host_->place().scope), "/", told.missing),
+      host_->Here(Guarded([this, cause = std::move(told.verdict.cause)](const absl::StatusOr<json>& answer) {
+        if (Live() && link_ == nullptr && absl::IsNotFound(answer.status())) Fail(cause);
+      })));
 }
 
 }  // namespace mayfly::kubernetes

@@ -1,6 +1,6 @@
 // kubernetes_engine.cc: the verbs, from any thread; kubernetes_engine_world.cc: what the cluster and the gates tell, on
 // the engine's thread, and recovery; kubernetes_engine_events.cc: what goes wrong with pods by the cluster's events;
-// kubernetes_engine_access.cc: commands, connections and files.
+// kubernetes_engine_access.cc: commands, connections and files; kubernetes_engine_doctor.cc: the cluster's state.
 #ifndef MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_
 #define MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_
 
@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mayfly/base/mutex.h"
@@ -53,6 +54,9 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   absl::StatusOr<PodNode*> FindRunning(const NodeRef& ref);
   void StartWatches();
   void WatchWarnings();
+  // Any thread: a watch broke, or sees (OK).
+  void Trouble(const std::string& what, const absl::Status& status);
+  void DescribeNow(Capabilities* out);
   void OnWarning(const nlohmann::json& event);
   void OnPods(std::vector<nlohmann::json> pods);
   void Missing(const std::string& scope, const std::string& name, const PodNode& node);
@@ -96,7 +100,10 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   Mutex mutex_;
   CondVar called_;
   uint64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;  // Of gates, so far.
-  IoThread io_;                                 // Last: its thread uses all of the above.
+  bool recovered_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of watches that broke: when last, and why.
+  std::map<std::string, std::pair<absl::Time, std::string>> troubles_ ABSL_GUARDED_BY(mutex_);
+  IoThread io_;  // Last: its thread uses all of the above.
 };
 
 }  // namespace mayfly::kubernetes

@@ -55,27 +55,40 @@ void KubernetesEngineImpl::OnScopeGone(const std::string& scope) {
 }
 
 void KubernetesEngineImpl::StartWatches() {
+  const auto troubled = [this](const char* what) {
+    return [this, what](const absl::Status& trouble) {
+      LogWarning(absl::StrCat(what, " are not seen"), {{"error", trouble}});
+      Trouble(what, trouble);
+    };
+  };
   kube::WatchOptions pods;
   pods.collection = "/api/v1/pods";
   pods.label_selector = Selector();
   pod_watch_ = std::make_unique<kube::Watch>(
       *api_, pods,
-      kube::WatchCallbacks{[this](std::vector<json> all) { io_.Post([this, all = std::move(all)] { OnPods(all); }); },
+      kube::WatchCallbacks{[this](std::vector<json> all) {
+                             Trouble("pods", absl::OkStatus());
+                             io_.Post([this, all = std::move(all)] { OnPods(all); });
+                           },
                            [this](kube::WatchEvent event, json pod) {
+                             Trouble("pods", absl::OkStatus());
                              io_.Post([this, event, pod = std::move(pod)] { OnPodEvent(event, pod); });
                            },
-                           [](const absl::Status& trouble) { LogWarning("pods are not seen", {{"error", trouble}}); }});
+                           troubled("pods")});
   kube::WatchOptions namespaces;
   namespaces.collection = "/api/v1/namespaces";
   namespaces.label_selector = Selector();
   namespace_watch_ = std::make_unique<kube::Watch>(
       *api_, namespaces,
-      kube::WatchCallbacks{
-          [this](std::vector<json> all) { io_.Post([this, all = std::move(all)] { OnNamespaces(all); }); },
-          [this](kube::WatchEvent event, json object) {
-            io_.Post([this, event, object = std::move(object)] { OnNamespaceEvent(event, object); });
-          },
-          [](const absl::Status& trouble) { LogWarning("kube namespaces are not seen", {{"error", trouble}}); }});
+      kube::WatchCallbacks{[this](std::vector<json> all) {
+                             Trouble("kube namespaces", absl::OkStatus());
+                             io_.Post([this, all = std::move(all)] { OnNamespaces(all); });
+                           },
+                           [this](kube::WatchEvent event, json object) {
+                             Trouble("kube namespaces", absl::OkStatus());
+                             io_.Post([this, event, object = std::move(object)] { OnNamespaceEvent(event, object); });
+                           },
+                           troubled("kube namespaces")});
   WatchWarnings();
 }
 
@@ -243,6 +256,10 @@ absl::StatusOr<std::vector<FoundScope>> KubernetesEngineImpl::Recover() {
     });
   });
   MAYFLY_RETURN_IF_ERROR(status);
+  {
+    MutexLock lock(mutex_);
+    recovered_ = true;
+  }
   return found;
 }
 

@@ -37,7 +37,8 @@ std::string MissingObject(absl::string_view message) {
 
 // The kubelet's own caches, which fill in a moment.
 bool PassesByItself(absl::string_view message) {
-  return absl::StrContains(message, "not registered") || absl::StrContains(message, "timed out waiting for the condition");
+  return absl::StrContains(message, "not registered") ||
+         absl::StrContains(message, "timed out waiting for the condition");
 }
 
 PodEventVerdict EventVerdict(EventKindOfPod kind, CauseCode code, absl::string_view what, const json& event) {
@@ -67,7 +68,8 @@ PodEventVerdict JudgePodEvent(const json& event) {
     }
     const bool key = absl::StrContains(message, "references non-existent");
     return EventVerdict(key ? EventKindOfPod::kFailed : EventKindOfPod::kWaiting,
-                        key ? CauseCode::kConfigMissing : CauseCode::kVolumePending, "a volume cannot be mounted", event);
+                        key ? CauseCode::kConfigMissing : CauseCode::kVolumePending, "a volume cannot be mounted",
+                        event);
   }
   if (reason == "FailedAttachVolume") {
     return EventVerdict(EventKindOfPod::kWaiting, CauseCode::kVolumePending, "a volume cannot be attached", event);
@@ -77,8 +79,8 @@ PodEventVerdict JudgePodEvent(const json& event) {
                         event);
   }
   if (reason == "FailedScheduling") {
-    const bool volume = absl::StrContains(message, "PersistentVolumeClaim") ||
-                        absl::StrContains(message, "persistentvolumeclaim");
+    const bool volume =
+        absl::StrContains(message, "PersistentVolumeClaim") || absl::StrContains(message, "persistentvolumeclaim");
     PodEventVerdict out;
     out.verdict.kind = EventKindOfPod::kWaiting;
     out.verdict.cause.code = volume ? CauseCode::kVolumePending : CauseCode::kUnschedulable;

@@ -17,7 +17,8 @@ struct PodEventVerdict {
   std::string missing;
 };
 
-// Of one event of type Warning about a pod. Never fails: what it does not understand, or what passes by itself, is fine.
+// Of one event of type Warning about a pod. Never fails: what it does not understand, or what passes by itself, is
+// fine.
 PodEventVerdict JudgePodEvent(const nlohmann::json& event);
 
 }  // namespace mayfly::kubernetes

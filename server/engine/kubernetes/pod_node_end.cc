@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/text.h"
+#include "server/engine/kubernetes/client/api_client.h"
 #include "server/engine/kubernetes/pod_node.h"
 
 namespace mayfly::kubernetes {
@@ -22,6 +23,16 @@ using nlohmann::json;
 constexpr absl::Duration kPendingLimit = absl::Minutes(5);
 // The gate tells more of an end than the cluster does, and usually first.
 constexpr absl::Duration kGateGrace = absl::Milliseconds(500);
+
+// Without an answer by then, the exit is told as it is.
+constexpr absl::Duration kAskLimit = absl::Seconds(1);
+
+Cause DeletedBySomebody(const std::string& pod) {
+  Cause cause;
+  cause.code = CauseCode::kScopeLost;
+  cause.message = absl::StrCat("somebody deleted its pod ", pod);
+  return cause;
+}
 
 std::string Ending(int exit_code, int signal) {
   return signal != 0 ? absl::StrCat("was ended by signal ", signal, " (SIG", sigabbrev_np(signal), ")")
@@ -84,7 +95,29 @@ void PodNode::OnExited(absl::string_view text) {
   state_ = State::kEnded;
   // A job's files may still be wanted, and only a container that lives can give them.
   if (link_ != nullptr && !one_shot_) link_->Send(GATE_RELEASE, 0, 0, "");
-  EmitEnd(std::move(event));
+  if (event.cause.empty() || oom_kills > 0 || !deletion_.empty()) return EmitEnd(std::move(event));
+  AskWhy(std::move(event));
+}
+
+// The gate's word may come before the watch tells that the pod is being deleted, of which the exit is only a part.
+void PodNode::AskWhy(EngineEvent event) {
+  const auto told = [this](const absl::StatusOr<json>& answer) {
+    if (held_end_ == nullptr) return;
+    host_->reactor().CancelTimer(std::exchange(held_timer_, 0));
+    EngineEvent end = std::move(*std::exchange(held_end_, nullptr));
+    const bool gone = absl::IsNotFound(answer.status());
+    if (gone || (answer.ok() && answer->at("metadata").value("uid", "") == uid_)) {
+      if (deletion_.empty()) deletion_ = gone ? DeletedBySomebody(pod()) : CauseOfDeletion(*answer);
+    }
+    if (!deletion_.empty()) end.cause = Diagnose(end.exit_code, end.signal, 0);
+    EmitEnd(std::move(end));
+  };
+  held_end_ = std::make_unique<EngineEvent>(std::move(event));
+  held_timer_ = host_->reactor().AddTimer(kAskLimit, [this, told] {
+    held_timer_ = 0;
+    told(absl::DeadlineExceededError(""));
+  });
+  host_->api().Get(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), host_->Here(Guarded(told)));
 }
 
 void PodNode::OnFailedStart(absl::string_view text) {
@@ -178,10 +211,7 @@ void PodNode::OnPod(const json* pod) {
     PodVerdict verdict{PodVerdict::Kind::kEnded};
     verdict.signal = SIGKILL;
     verdict.cause = deletion_;
-    if (verdict.cause.empty()) {
-      verdict.cause.code = CauseCode::kScopeLost;
-      verdict.cause.message = absl::StrCat("somebody deleted its pod ", this->pod());
-    }
+    if (verdict.cause.empty()) verdict.cause = DeletedBySomebody(this->pod());
     return End(verdict);
   }
   // While it is live we delete nothing of it.

@@ -106,6 +106,10 @@ class Grammar {
   }
 
   void Server(CLI::App* verb) {
+    FromEnvironment(verb, "--engine", &options_.engine,
+                    "where environments run: local, or kubernetes for the cluster of your kubeconfig")
+        ->envname("MAYFLY_ENGINE")
+        ->type_name("ENGINE");
     FromEnvironment(verb, "--state-dir", &options_.state_dir, "folder of the per-user server's state")
         ->envname("MAYFLY_STATE_DIR")
         ->type_name("FOLDER");
@@ -141,9 +145,6 @@ class Grammar {
   }
 
   void Request(CLI::App* verb) {
-    FromEnvironment(verb, "--engine", &options_.engine, "where it runs: local or kubernetes")
-        ->envname("MAYFLY_ENGINE")
-        ->type_name("ENGINE");
     AddDuration(verb, "--ttl", &options_.ttl, "how long it lives, such as 2h");
     verb->add_option("--profile", options_.profile, "one of the envspec's profiles")->type_name("PROFILE");
     verb->add_option_function<std::vector<std::string>>(

@@ -11,6 +11,7 @@
 #include "client/lib/diagnostics.h"
 #include "client/lib/files.h"
 #include "client/lib/server_finder.h"
+#include "mayfly/base/state_dir.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
 #include "mayfly/base/version.h"
@@ -37,6 +38,12 @@ absl::StatusOr<StartOptions> Session::PerUserServer() {
   StartOptions start;
   MAYFLY_ASSIGN_OR_RETURN(start.state_dir, StateDir(options_.state_dir));
   if (interrupts_ != nullptr) start.cancel_fd = interrupts_->fd();
+  if (options_.engine != "kubernetes") return start;
+  // A server has one engine: that for a cluster lives beside the one of this machine, unless that is for a cluster.
+  if (const auto server = FindServer(start.state_dir); server.ok() && server->engine == options_.engine) return start;
+  MAYFLY_RETURN_IF_ERROR(MakePrivateDir(start.state_dir));
+  start.state_dir += "/on-kubernetes";
+  start.engine = options_.engine;
   return start;
 }
 

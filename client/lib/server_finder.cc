@@ -147,7 +147,7 @@ absl::StatusOr<std::optional<LocalServer>> TryToStart(const StartOptions& option
   if (log_fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", log));
   const off_t log_start = lseek(log_fd.get(), 0, SEEK_END);
   MAYFLY_ASSIGN_OR_RETURN(const SpawnedServer child,
-                          SpawnServer(binary, options.state_dir, options.exit_when_idle, log_fd.get()));
+                          SpawnServer(binary, options.state_dir, options.exit_when_idle, log_fd.get(), options.engine));
   MAYFLY_RETURN_IF_ERROR(WaitFor({child.ready.get()}, options.cancel_fd, deadline, "mayflyd did not serve in time"));
   char line[256];
   if (read(child.ready.get(), line, sizeof(line)) > 0) {
@@ -187,6 +187,7 @@ absl::StatusOr<LocalServer> FindServer(const std::string& state_dir) {
   LocalServer server;
   if (const auto it = fields.find("socket"); it != fields.end()) server.socket = it->second.string_value();
   if (const auto it = fields.find("version"); it != fields.end()) server.version = it->second.string_value();
+  if (const auto it = fields.find("engine"); it != fields.end()) server.engine = it->second.string_value();
   if (const auto it = fields.find("pid"); it != fields.end())
     server.pid = static_cast<int64_t>(it->second.number_value());
   if (!Answers(server.socket)) return absl::NotFoundError(absl::StrCat("no server runs on ", state_dir));

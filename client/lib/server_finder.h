@@ -23,6 +23,7 @@ inline constexpr int kServerStateTaken = 9;
 struct LocalServer {
   std::string socket;  // Absolute path.
   std::string version;
+  std::string engine;  // Empty: it does not say.
   int64_t pid = 0;
   bool started = false;  // By this call.
 };
@@ -36,6 +37,7 @@ absl::StatusOr<LocalServer> FindServer(const std::string& state_dir);
 
 struct StartOptions {
   std::string state_dir;
+  std::string engine;                          // Of one that is started; empty: its own choice.
   std::string binary;                          // Empty: mayflyd beside this program, else in PATH.
   absl::Duration timeout = absl::Seconds(20);  // Until it serves.
   absl::Duration exit_when_idle = absl::Seconds(60);

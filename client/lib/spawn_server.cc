@@ -6,9 +6,13 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
+#include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
 
@@ -22,6 +26,30 @@ constexpr absl::string_view kNames[] = {
     "TZDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "GRPC_VERBOSITY", "GRPC_TRACE",
 };
 constexpr absl::string_view kPrefixes[] = {"LC_", "XDG_"};
+// Clusters are reached through proxies, and credential plugins of clouds have settings of their own.
+constexpr absl::string_view kClusterNames[] = {"KUBECONFIG",  "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY",
+                                               "https_proxy", "http_proxy",  "no_proxy"};
+constexpr absl::string_view kClusterPrefixes[] = {"KUBERNETES_", "AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_"};
+
+bool IsForCluster(absl::string_view name) {
+  for (const absl::string_view prefix : kClusterPrefixes) {
+    if (absl::StartsWith(name, prefix)) return true;
+  }
+  for (const absl::string_view known : kClusterNames) {
+    if (name == known) return true;
+  }
+  return false;
+}
+
+// The server runs in "/".
+std::string AbsolutePaths(absl::string_view list) {
+  std::vector<std::string> paths;
+  for (const absl::string_view path : absl::StrSplit(list, ':', absl::SkipEmpty())) {
+    std::error_code error;
+    paths.push_back(std::filesystem::absolute(std::string(path), error).string());
+  }
+  return absl::StrJoin(paths, ":");
+}
 
 bool IsForServer(absl::string_view name) {
   for (const absl::string_view prefix : kPrefixes) {
@@ -42,17 +70,22 @@ std::vector<char*> Pointers(std::vector<std::string>& words) {
 
 }  // namespace
 
-std::vector<std::string> ServerVariables(char* const* variables) {
+std::vector<std::string> ServerVariables(char* const* variables, absl::string_view engine) {
   std::vector<std::string> out;
   for (; *variables != nullptr; ++variables) {
     const absl::string_view variable = *variables;
-    if (IsForServer(variable.substr(0, variable.find('=')))) out.emplace_back(variable);
+    const absl::string_view name = variable.substr(0, variable.find('='));
+    if (name == "KUBECONFIG" && engine == "kubernetes") {
+      out.push_back(absl::StrCat("KUBECONFIG=", AbsolutePaths(variable.substr(name.size() + 1))));
+    } else if (IsForServer(name) || (engine == "kubernetes" && IsForCluster(name))) {
+      out.emplace_back(variable);
+    }
   }
   return out;
 }
 
 absl::StatusOr<SpawnedServer> SpawnServer(const std::string& binary, const std::string& state_dir,
-                                          absl::Duration exit_when_idle, int log_fd) {
+                                          absl::Duration exit_when_idle, int log_fd, const std::string& engine) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
   SpawnedServer child{.ready = OwnedFd(ends[0])};
@@ -76,7 +109,16 @@ absl::StatusOr<SpawnedServer> SpawnServer(const std::string& binary, const std::
   std::vector<std::string> words = {binary, absl::StrCat("--state-dir=", state_dir),
                                     absl::StrCat("--ready-fd=", kReadyFd),
                                     absl::StrCat("--exit-when-idle=", mayfly::FormatDuration(exit_when_idle))};
-  std::vector<std::string> variables = ServerVariables(environ);
+  if (!engine.empty()) words.push_back(absl::StrCat("--engine=", engine));
+  if (engine == "kubernetes") {
+    const auto pass = [&words](const char* variable, const char* flag) {
+      const char* const value = getenv(variable);
+      if (value != nullptr && *value != '\0') words.push_back(absl::StrCat(flag, value));
+    };
+    pass("MAYFLY_KUBE_CONTEXT", "--kube-context=");
+    pass("MAYFLY_REGISTRY", "--registry=");
+  }
+  std::vector<std::string> variables = ServerVariables(environ, engine);
   const int error = posix_spawn(&child.pid, binary.c_str(), &actions, &attributes, Pointers(words).data(),
                                 Pointers(variables).data());
   posix_spawn_file_actions_destroy(&actions);

@@ -40,14 +40,16 @@ std::string JsonString(absl::string_view text) {
 
 }  // namespace
 
-absl::Status WriteServerFile(const std::string& state_dir, const std::string& socket, absl::Time start_time) {
+absl::Status WriteServerFile(const std::string& state_dir, const std::string& socket, absl::Time start_time,
+                             const std::string& engine) {
   const std::string path = ServerFilePath(state_dir);
   const std::string next = absl::StrCat(path, ".next");
   const std::string text = absl::StrCat(
       "{\"pid\": ", getpid(),
       ", \"start_time\": ", JsonString(absl::FormatTime(absl::RFC3339_sec, start_time, absl::UTCTimeZone())),
       ", \"version\": ", JsonString(Version()), ", \"commit\": ", JsonString(Commit()),
-      ", \"socket\": ", JsonString(socket), ", \"state_dir\": ", JsonString(state_dir), "}\n");
+      ", \"engine\": ", JsonString(engine), ", \"socket\": ", JsonString(socket),
+      ", \"state_dir\": ", JsonString(state_dir), "}\n");
   unlink(next.c_str());
   const UniqueFd fd(open(next.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("open ", next));

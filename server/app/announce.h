@@ -11,7 +11,8 @@
 namespace mayfly::app {
 
 // Writes <state_dir>/server.json (0600) in one step; readers see the old one or the new one.
-absl::Status WriteServerFile(const std::string& state_dir, const std::string& socket, absl::Time start_time);
+absl::Status WriteServerFile(const std::string& state_dir, const std::string& socket, absl::Time start_time,
+                             const std::string& engine);
 // Only while holding the lock of the state folder: otherwise it may be another server's.
 void RemoveServerFile(const std::string& state_dir);
 

@@ -213,7 +213,7 @@ class Daemon {
     access_.local_name = UserName();
     MAYFLY_ASSIGN_OR_RETURN(api_, api::ApiServer::Start(options, context, api::AccessPolicy(access_)));
     announced_ = true;
-    MAYFLY_RETURN_IF_ERROR(WriteServerFile(state_dir_, options.socket_path, context.start_time));
+    MAYFLY_RETURN_IF_ERROR(WriteServerFile(state_dir_, options.socket_path, context.start_time, flags_.engine));
     LogInfo("serving", {{"version", Version()},
                         {"commit", Commit()},
                         {"pid", getpid()},

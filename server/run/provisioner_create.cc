@@ -51,6 +51,13 @@ void ProvisionerImpl::Create(EnvironmentRequest request, CreateOptions options,
       reply.Fail(status);
       return;
     }
+    if (!request.engine.empty() && request.engine != capabilities_.engine) {
+      const std::string other = EscapeLine(request.engine);
+      reply.Fail(absl::FailedPreconditionError(
+          absl::StrCat("this server's engine is ", capabilities_.engine, ", not ", other,
+                       ": ask another server, or start one with mayflyd --engine ", other)));
+      return;
+    }
     LoadAndPlan(request, nullptr, [this, request, options, reply](Planned planned) {
       if (!planned.outcome.status.ok()) {
         reply({planned.outcome.status, nullptr, std::move(planned.outcome.diagnostics)});

@@ -129,6 +129,25 @@ class Environments(WithServer):
         self.assertIn("ACTIVE", self.server.run("get", "hello"))
         self.assertEqual(gates(), running)
 
+    def test_a_command_starts_the_server_for_a_cluster_by_itself(self):
+        state = self.server.folder / "own"
+        around = {**os.environ, "MAYFLY_STATE_DIR": str(state), "KUBECONFIG": str(layout.KUBECONFIG),
+                  "MAYFLY_REGISTRY": layout.REGISTRY, "MAYFLY_ENGINE": "kubernetes"}
+
+        def mayfly(*words):
+            done = subprocess.run(["nsenter", f"--net=/proc/{supervise.first_process()}/ns/net", BIN / "mayfly", *words],
+                                  capture_output=True, text=True, timeout=120, check=False, env=around)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return done.stdout
+
+        try:
+            mayfly("up", "-f", ENVSPECS / "hello", "--name", "by-itself")
+            self.assertEqual(json.loads(mayfly("get", "by-itself", "-o", "json"))["engine"], "kubernetes")
+            self.assertEqual(len(namespaces()), 1)
+            mayfly("down", "by-itself")
+        finally:
+            mayfly("server", "stop", "--force")
+
 
 if __name__ == "__main__":
     cluster_test.main()

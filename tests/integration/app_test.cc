@@ -65,7 +65,7 @@ TEST(FlagsTest, HelpNamesEveryFlag) {
 
 TEST(AnnounceTest, TheServerFileTellsWhereAndWho) {
   TempDir dir;
-  ASSERT_OK(WriteServerFile(dir.path(), "/run/\"odd\".sock", absl::FromUnixSeconds(0)));
+  ASSERT_OK(WriteServerFile(dir.path(), "/run/\"odd\".sock", absl::FromUnixSeconds(0), "local"));
   std::stringstream text;
   text << std::ifstream(dir / "server.json").rdbuf();
   const nlohmann::json json = nlohmann::json::parse(text.str());

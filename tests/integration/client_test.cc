@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "client/lib/files.h"
 #include "client/lib/provisioner_client.h"
 #include "client/lib/server_finder.h"
+#include "client/lib/spawn_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/cli_events.h"
@@ -353,6 +355,16 @@ TEST_F(ServerFinderTest, AStateFolderThatOthersMayWriteIsRefused) {
   mkdir(options.state_dir.c_str(), 0777);
   chmod(options.state_dir.c_str(), 0777);
   EXPECT_THAT(FindOrStartServer(options), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("chmod")));
+}
+
+TEST(SpawnServer, AServerForAClusterGetsWhatFindsItAndProvesWhoWeAre) {
+  char kubeconfig[] = "KUBECONFIG=/a/config:b", aws[] = "AWS_PROFILE=p", proxy[] = "HTTPS_PROXY=h:1",
+       home[] = "HOME=/h", other[] = "MAYFLY_NAME=x";
+  char* const around[] = {kubeconfig, aws, proxy, home, other, nullptr};
+  EXPECT_THAT(ServerVariables(around), testing::ElementsAre("HOME=/h"));
+  const std::string b = std::filesystem::absolute("b").string();
+  EXPECT_THAT(ServerVariables(around, "kubernetes"),
+              testing::ElementsAre("KUBECONFIG=/a/config:" + b, "AWS_PROFILE=p", "HTTPS_PROXY=h:1", "HOME=/h"));
 }
 
 }  // namespace

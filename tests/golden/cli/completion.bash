@@ -14,13 +14,13 @@ _mayfly() {
     'up|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'up|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'up|--name') COMPREPLY=(); return ;;
+    'up|--engine') COMPREPLY=(); return ;;
     'up|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'up|--server') COMPREPLY=(); return ;;
     'up|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'up|--tls-ca') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'up|--tls-cert') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'up|--tls-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    'up|--engine') COMPREPLY=(); return ;;
     'up|--ttl') COMPREPLY=(); return ;;
     'up|--profile') COMPREPLY=(); return ;;
     'up|--set') COMPREPLY=(); return ;;
@@ -34,13 +34,13 @@ _mayfly() {
     'run|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'run|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'run|--name') COMPREPLY=(); return ;;
+    'run|--engine') COMPREPLY=(); return ;;
     'run|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'run|--server') COMPREPLY=(); return ;;
     'run|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'run|--tls-ca') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'run|--tls-cert') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'run|--tls-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    'run|--engine') COMPREPLY=(); return ;;
     'run|--ttl') COMPREPLY=(); return ;;
     'run|--profile') COMPREPLY=(); return ;;
     'run|--set') COMPREPLY=(); return ;;
@@ -57,6 +57,7 @@ _mayfly() {
     'test|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'test|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'test|--name') COMPREPLY=(); return ;;
+    'test|--engine') COMPREPLY=(); return ;;
     'test|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'test|--server') COMPREPLY=(); return ;;
     'test|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -73,6 +74,7 @@ _mayfly() {
     'down|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|--name') COMPREPLY=(); return ;;
+    'down|--engine') COMPREPLY=(); return ;;
     'down|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|--server') COMPREPLY=(); return ;;
     'down|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -86,6 +88,7 @@ _mayfly() {
     'extend|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'extend|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'extend|--name') COMPREPLY=(); return ;;
+    'extend|--engine') COMPREPLY=(); return ;;
     'extend|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'extend|--server') COMPREPLY=(); return ;;
     'extend|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -99,6 +102,7 @@ _mayfly() {
     'restart|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'restart|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'restart|--name') COMPREPLY=(); return ;;
+    'restart|--engine') COMPREPLY=(); return ;;
     'restart|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'restart|--server') COMPREPLY=(); return ;;
     'restart|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -113,6 +117,7 @@ _mayfly() {
     'get|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'get|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'get|--name') COMPREPLY=(); return ;;
+    'get|--engine') COMPREPLY=(); return ;;
     'get|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'get|--server') COMPREPLY=(); return ;;
     'get|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -123,6 +128,7 @@ _mayfly() {
     'list|-o') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'list|--color') COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     'list|--filter') COMPREPLY=(); return ;;
+    'list|--engine') COMPREPLY=(); return ;;
     'list|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'list|--server') COMPREPLY=(); return ;;
     'list|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -134,6 +140,7 @@ _mayfly() {
     'logs|--color') COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     'logs|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'logs|--name') COMPREPLY=(); return ;;
+    'logs|--engine') COMPREPLY=(); return ;;
     'logs|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'logs|--server') COMPREPLY=(); return ;;
     'logs|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -148,6 +155,7 @@ _mayfly() {
     'events|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'events|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'events|--name') COMPREPLY=(); return ;;
+    'events|--engine') COMPREPLY=(); return ;;
     'events|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'events|--server') COMPREPLY=(); return ;;
     'events|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -161,6 +169,7 @@ _mayfly() {
     'watch|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'watch|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'watch|--name') COMPREPLY=(); return ;;
+    'watch|--engine') COMPREPLY=(); return ;;
     'watch|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'watch|--server') COMPREPLY=(); return ;;
     'watch|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -174,6 +183,7 @@ _mayfly() {
     'report|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|--name') COMPREPLY=(); return ;;
+    'report|--engine') COMPREPLY=(); return ;;
     'report|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'report|--server') COMPREPLY=(); return ;;
     'report|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -189,6 +199,7 @@ _mayfly() {
     'exec|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--name') COMPREPLY=(); return ;;
+    'exec|--engine') COMPREPLY=(); return ;;
     'exec|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'exec|--server') COMPREPLY=(); return ;;
     'exec|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -201,6 +212,7 @@ _mayfly() {
     'port-forward|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'port-forward|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'port-forward|--name') COMPREPLY=(); return ;;
+    'port-forward|--engine') COMPREPLY=(); return ;;
     'port-forward|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'port-forward|--server') COMPREPLY=(); return ;;
     'port-forward|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -213,13 +225,13 @@ _mayfly() {
     'plan|--file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'plan|-f') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'plan|--name') COMPREPLY=(); return ;;
+    'plan|--engine') COMPREPLY=(); return ;;
     'plan|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'plan|--server') COMPREPLY=(); return ;;
     'plan|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'plan|--tls-ca') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'plan|--tls-cert') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'plan|--tls-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    'plan|--engine') COMPREPLY=(); return ;;
     'plan|--ttl') COMPREPLY=(); return ;;
     'plan|--profile') COMPREPLY=(); return ;;
     'plan|--set') COMPREPLY=(); return ;;
@@ -245,6 +257,7 @@ _mayfly() {
     'doctor|--output') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'doctor|-o') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'doctor|--color') COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+    'doctor|--engine') COMPREPLY=(); return ;;
     'doctor|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'doctor|--server') COMPREPLY=(); return ;;
     'doctor|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -254,6 +267,7 @@ _mayfly() {
     'server status|--output') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'server status|-o') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'server status|--color') COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+    'server status|--engine') COMPREPLY=(); return ;;
     'server status|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'server status|--server') COMPREPLY=(); return ;;
     'server status|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -263,6 +277,7 @@ _mayfly() {
     'server stop|--output') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'server stop|-o') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'server stop|--color') COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+    'server stop|--engine') COMPREPLY=(); return ;;
     'server stop|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'server stop|--server') COMPREPLY=(); return ;;
     'server stop|--token-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -278,29 +293,29 @@ _mayfly() {
   esac
   case "$path" in
     '') words='up run test down extend restart get list logs events watch report exec port-forward plan lint schema explain init doctor server version completion --help -h --version' ;;
-    'up') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --engine --ttl --profile --set --env-file --secret --no-wait --timeout --on-interrupt' ;;
-    'run') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --engine --ttl --profile --set --env-file --secret --test --keep-on-failure --report-dir --junit --no-wait --timeout --on-interrupt' ;;
-    'test') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --report-dir --junit --no-wait --timeout --on-interrupt' ;;
-    'down') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --graceful --all --no-wait --timeout' ;;
-    'extend') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl' ;;
-    'restart') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --no-wait --timeout --on-interrupt' ;;
-    'get') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
-    'list') words='--help -h --output -o --color --quiet -q --verbose -v --filter --all --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
-    'logs') words='--help -h --output -o --color --quiet -q --verbose -v --file --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow -f --tail --since --raw' ;;
-    'events') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow --timeout' ;;
-    'watch') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --timeout' ;;
-    'report') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --uid --report-dir --junit' ;;
-    'exec') words='--help -h --output -o --color --quiet -q --verbose -v --no-terminal -T --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
-    'port-forward') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
-    'plan') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --state-dir --server --token-file --tls-ca --tls-cert --tls-key --engine --ttl --profile --set --env-file --secret --test' ;;
+    'up') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --no-wait --timeout --on-interrupt' ;;
+    'run') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --test --keep-on-failure --report-dir --junit --no-wait --timeout --on-interrupt' ;;
+    'test') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --report-dir --junit --no-wait --timeout --on-interrupt' ;;
+    'down') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --graceful --all --no-wait --timeout' ;;
+    'extend') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl' ;;
+    'restart') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --no-wait --timeout --on-interrupt' ;;
+    'get') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
+    'list') words='--help -h --output -o --color --quiet -q --verbose -v --filter --all --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
+    'logs') words='--help -h --output -o --color --quiet -q --verbose -v --file --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow -f --tail --since --raw' ;;
+    'events') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow --timeout' ;;
+    'watch') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --timeout' ;;
+    'report') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --uid --report-dir --junit' ;;
+    'exec') words='--help -h --output -o --color --quiet -q --verbose -v --no-terminal -T --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
+    'port-forward') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
+    'plan') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --test' ;;
     'lint') words='--help -h --output -o --color --quiet -q --verbose -v --file -f' ;;
     'schema') words='--help -h --output -o --color --quiet -q --verbose -v' ;;
     'explain') words='--help -h --output -o --color --quiet -q --verbose -v --file -f' ;;
     'init') words='--help -h --output -o --color --quiet -q --verbose -v' ;;
-    'doctor') words='--help -h --output -o --color --quiet -q --verbose -v --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
+    'doctor') words='--help -h --output -o --color --quiet -q --verbose -v --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
     'server') words='status stop --help -h' ;;
-    'server status') words='--help -h --output -o --color --quiet -q --verbose -v --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
-    'server stop') words='--help -h --output -o --color --quiet -q --verbose -v --state-dir --server --token-file --tls-ca --tls-cert --tls-key --force' ;;
+    'server status') words='--help -h --output -o --color --quiet -q --verbose -v --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
+    'server stop') words='--help -h --output -o --color --quiet -q --verbose -v --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --force' ;;
     'version') words='--help -h --output -o --color --quiet -q --verbose -v' ;;
     'completion') words='--help -h --output -o --color --quiet -q --verbose -v bash zsh fish' ;;
   esac

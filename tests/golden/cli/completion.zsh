@@ -33,13 +33,13 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
         '--tls-ca=[PEM file of who signed the server'\''s certificate]:path:_files' \
         '--tls-cert=[PEM file of your certificate]:path:_files' \
         '--tls-key=[PEM file of its key]:path:_files' \
-        '--engine=[where it runs\: local or kubernetes]:value:' \
         '--ttl=[how long it lives, such as 2h]:value:' \
         '--profile=[one of the envspec'\''s profiles]:value:' \
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \
@@ -64,13 +64,13 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
         '--tls-ca=[PEM file of who signed the server'\''s certificate]:path:_files' \
         '--tls-cert=[PEM file of your certificate]:path:_files' \
         '--tls-key=[PEM file of its key]:path:_files' \
-        '--engine=[where it runs\: local or kubernetes]:value:' \
         '--ttl=[how long it lives, such as 2h]:value:' \
         '--profile=[one of the envspec'\''s profiles]:value:' \
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \
@@ -99,6 +99,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -126,6 +127,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -152,6 +154,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -175,6 +178,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -200,6 +204,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -221,6 +226,7 @@ _mayfly() {
         '-v[say more\: each answer of the probes, too]' \
         '--filter=[such as state=ACTIVE AND name=shop*]:value:' \
         '--all[the deleted ones, too]' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -242,6 +248,7 @@ _mayfly() {
         '-v[say more\: each answer of the probes, too]' \
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -269,6 +276,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -293,6 +301,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -316,6 +325,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -343,6 +353,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -365,6 +376,7 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -387,13 +399,13 @@ _mayfly() {
         '--file=[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '-f[a folder, envspec.yml or service.yml; default\: the nearest upwards]:path:_files' \
         '--name=[name of the environment]:value:' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
         '--tls-ca=[PEM file of who signed the server'\''s certificate]:path:_files' \
         '--tls-cert=[PEM file of your certificate]:path:_files' \
         '--tls-key=[PEM file of its key]:path:_files' \
-        '--engine=[where it runs\: local or kubernetes]:value:' \
         '--ttl=[how long it lives, such as 2h]:value:' \
         '--profile=[one of the envspec'\''s profiles]:value:' \
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \
@@ -469,6 +481,7 @@ _mayfly() {
         '-q[no progress, only data and errors]' \
         '--verbose[say more\: each answer of the probes, too]' \
         '-v[say more\: each answer of the probes, too]' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -495,6 +508,7 @@ _mayfly() {
         '-q[no progress, only data and errors]' \
         '--verbose[say more\: each answer of the probes, too]' \
         '-v[say more\: each answer of the probes, too]' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \
@@ -514,6 +528,7 @@ _mayfly() {
         '-q[no progress, only data and errors]' \
         '--verbose[say more\: each answer of the probes, too]' \
         '-v[say more\: each answer of the probes, too]' \
+        '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
         '--server=[a running server\: host\:port or unix\:/path; default\: one of your own]:value:' \
         '--token-file=[file with the bearer token for --server]:path:_files' \

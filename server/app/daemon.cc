@@ -139,7 +139,9 @@ class Daemon {
                                                           .kubeconfig = flags_.kubeconfig,
                                                           .kube_context = flags_.kube_context,
                                                           .gate_listen = flags_.gate_listen,
-                                                          .registry = flags_.registry}));
+                                                          .registry = flags_.registry,
+                                                          .registry_config = flags_.registry_config,
+                                                          .registry_insecure = flags_.registry_insecure}));
     // After it, as what runs in environments must not inherit the server's own mask, signals and limits.
     umask(0077);
     lifetime_ = std::make_unique<Lifetime>();

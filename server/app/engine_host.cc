@@ -56,6 +56,8 @@ class KubernetesHost final : public EngineHost {
     options.installation = installation;
     options.gate_listen = options_.gate_listen;
     options.registry = options_.registry;
+    options.registry_config = options_.registry_config;
+    options.registry_insecure = options_.registry_insecure;
     MAYFLY_ASSIGN_OR_RETURN(options.endpoint, kube::MakeEndpoint(context_));
     MAYFLY_ASSIGN_OR_RETURN(engine_, kubernetes::KubernetesEngine::Create(std::move(options), sink));
     return engine_.get();

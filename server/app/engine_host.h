@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "mayfly/engine/engine.h"
@@ -33,7 +34,8 @@ struct EngineHostOptions {
   std::string state_dir;
   bool egress_to_host = false;  // local
   // kubernetes: see the flags of the same names.
-  std::string kubeconfig, kube_context, gate_listen, registry;
+  std::string kubeconfig, kube_context, gate_listen, registry, registry_config;
+  std::vector<std::string> registry_insecure;
 };
 
 // The process must have one thread only. INVALID_ARGUMENT for an engine that does not exist; for a cluster that cannot

@@ -71,6 +71,14 @@ const std::vector<FlagInfo>& Table() {
            "kubernetes: where pods reach this server; default the address towards the API server, any port",
            &Flags::gate_listen),
       Text("registry", "HOST/PATH", "kubernetes: put before images that name no registry", &Flags::registry),
+      Text("registry-config", "FILE",
+           "kubernetes: credentials for registries, a docker config.json with `auths`; read again when it changes",
+           &Flags::registry_config),
+      {"registry-insecure", "HOST:PORT", "kubernetes: a registry that is spoken to over plain http; may be repeated",
+       [](Flags& flags, const std::string& text) {
+         flags.registry_insecure.push_back(text);
+         return absl::OkStatus();
+       }},
       Text("listen", "ADDRESS:PORT", "serve TCP beside the Unix socket; off loopback only with the three TLS flags",
            &Flags::listen),
       Text("tls-cert", "FILE", "certificate of --listen (PEM)", &Flags::tls_cert),

@@ -31,6 +31,8 @@ struct Flags {
   std::string kube_context;
   std::string gate_listen;
   std::string registry;
+  std::string registry_config;
+  std::vector<std::string> registry_insecure;
   int ready_fd = -1;
   int max_connections = 0;  // 0: from the limit of descriptors.
   bool sync_full = false;

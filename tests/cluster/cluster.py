@@ -6,6 +6,7 @@ leaves nothing, however it ended. MAYFLY_CLUSTER names one of several.
 """
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -125,6 +126,11 @@ def push_images(*words):
         with subprocess.Popen(["tar", "-C", folder, "-cf", "-", "."], stdout=subprocess.PIPE) as packed:
             done = inside(["ctr", "-a", layout.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", "-"],
                           stdin=packed.stdout, stdout=subprocess.DEVNULL)
+        # Under their digests, too, as after a pull: environments name them so.
+        for entry in json.loads((folder / "index.json").read_text())["manifests"]:
+            name = entry["annotations"]["io.containerd.image.name"]
+            inside(["ctr", "-a", layout.CONTAINERD_SOCKET, "-n", "k8s.io", "images", "tag", "--force", name,
+                    f"{name.rsplit(':', 1)[0]}@{entry['digest']}"], stdout=subprocess.DEVNULL)
     sys.exit(done.returncode)
 
 

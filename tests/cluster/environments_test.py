@@ -25,7 +25,7 @@ class Server:
     """In the cluster's network, on a state folder of its own."""
 
     def __init__(self, folder):
-        self.folder, self.process, self.kubeconfig = folder, None, layout.KUBECONFIG
+        self.folder, self.process, self.kubeconfig, self.more = folder, None, layout.KUBECONFIG, []
 
     def start(self):
         ready, child = os.pipe()
@@ -33,7 +33,7 @@ class Server:
             self.process = subprocess.Popen(
                 ["nsenter", f"--net=/proc/{supervise.first_process()}/ns/net", BIN / "mayflyd", "--state-dir", self.folder,
                  "--engine", "kubernetes", "--kubeconfig", self.kubeconfig, "--registry", layout.REGISTRY,
-                 f"--ready-fd={child}"], pass_fds=[child], stdout=log, stderr=log)
+                 f"--ready-fd={child}", *self.more], pass_fds=[child], stdout=log, stderr=log)
         os.close(child)
         said = os.read(ready, 100)
         os.close(ready)

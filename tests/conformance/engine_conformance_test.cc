@@ -141,7 +141,9 @@ TEST_P(EngineConformanceTest, ANodeGoesPreparedStartedReady) {
   const NodeRef node = Launch("a", Workload({}));
   Await(node, Kind::kReady);
   std::vector<Kind> kinds;
-  for (const EngineEvent& event : EventsOf(node)) kinds.push_back(event.kind);
+  for (const EngineEvent& event : EventsOf(node)) {
+    if (event.kind != Kind::kProbe) kinds.push_back(event.kind);  // Advisory: an engine may tell more or less.
+  }
   EXPECT_THAT(kinds, ElementsAre(Kind::kPrepared, Kind::kStarted, Kind::kReady));
 }
 

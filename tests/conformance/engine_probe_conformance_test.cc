@@ -53,7 +53,12 @@ TEST_P(ProbeConformanceTest, NothingListensIsTold) {
   ProcessSpec process = Listening("tcp", 7000, Probe::Kind::kTcp);
   process.argv = Workload({}).argv;
   const NodeRef node = Launch("a", process);
-  EXPECT_EQ(Await(node, Kind::kProbe).cause.code, CauseCode::kNeverListened);
+  EXPECT_TRUE(WaitUntil([&] {
+    for (const EngineEvent& event : EventsOf(node)) {
+      if (event.kind == Kind::kProbe && event.cause.code == CauseCode::kNeverListened) return true;
+    }
+    return false;
+  }));
   EXPECT_EQ(Count(node, Kind::kReady), 0);
 }
 

@@ -108,7 +108,7 @@ class InAnImage final : public Engine, public Execer {
   absl::Status CreateScope(const ScopeSpec& scope) override { return engine_->CreateScope(scope); }
   absl::Status Prepare(const NodeRef& node, const ProcessSpec& process) override {
     ProcessSpec inside = process;
-    inside.image = "mayfly/workload:1";
+    if (!process.argv.empty()) inside.image = "mayfly/workload:1";  // Nothing to run stays nothing to run.
     folder_ = process.source_root;
     for (std::string& word : inside.argv) Move(process.source_root, word);
     for (std::string& word : inside.probe.command) Move(process.source_root, word);

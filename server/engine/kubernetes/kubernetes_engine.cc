@@ -17,6 +17,7 @@
 #include "server/base/unique_fd.h"
 #include "server/engine/kubernetes/gate_program.h"
 #include "server/engine/kubernetes/kubernetes_engine_impl.h"
+#include "server/obs/log.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -57,9 +58,13 @@ absl::StatusOr<std::unique_ptr<KubernetesEngine>> KubernetesEngine::Create(Kuber
 }
 
 KubernetesEngineImpl::KubernetesEngineImpl(KubernetesEngineOptions options, Journal journal, EngineEventSink* sink)
-    : options_(std::move(options)), sink_(sink), journal_(std::move(journal)) {}
+    : options_(std::move(options)),
+      sink_(sink),
+      journal_(std::move(journal)),
+      credentials_(options_.registry_config, [](absl::string_view line) { LogWarning(line); }) {}
 
 absl::Status KubernetesEngineImpl::Begin() {
+  MAYFLY_RETURN_IF_ERROR(OpenRegistries());
   MAYFLY_ASSIGN_OR_RETURN(secret_, journal_.Value("secret", absl::StrCat(NewUuid(), NewUuid())));
   std::string listen = options_.gate_listen;
   if (listen.empty()) {
@@ -102,7 +107,8 @@ KubernetesEngineImpl::~KubernetesEngineImpl() {
     scopes_.clear();
     hub_.reset();
   });
-  // Its last answers find nobody.
+  // Their last answers find nobody.
+  registries_.reset();
   api_.reset();
 }
 
@@ -178,7 +184,13 @@ absl::Status KubernetesEngineImpl::CreateScope(const ScopeSpec& spec) {
 }
 
 absl::Status KubernetesEngineImpl::Prepare(const NodeRef& ref, const ProcessSpec& process) {
-  MAYFLY_RETURN_IF_ERROR(CheckProcess(process));
+  // An image's own command is found out in time.
+  ProcessSpec with_command = process;
+  if (with_command.argv.empty()) with_command.argv = {""};
+  for (Sidecar& sidecar : with_command.sidecars) {
+    if (sidecar.argv.empty()) sidecar.argv = {""};
+  }
+  MAYFLY_RETURN_IF_ERROR(CheckProcess(with_command));
   return OnThread([&]() -> absl::Status {
     MAYFLY_ASSIGN_OR_RETURN(KubeScope* const scope, FindScope(ref.scope));
     if (PodNode* const node = scope->FindNode(ref.node); node != nullptr) {
@@ -187,7 +199,12 @@ absl::Status KubernetesEngineImpl::Prepare(const NodeRef& ref, const ProcessSpec
         return absl::FailedPreconditionError(absl::StrCat(ref.node, " still runs attempt ", node->attempt()));
       }
     }
-    scope->Prepare(ref, process);
+    if (const auto pending = pending_.find({ref.scope, ref.node}); pending != pending_.end()) {
+      if (pending->second.attempt == ref.attempt) return absl::OkStatus();
+      if (pending->second.attempt > ref.attempt) return absl::FailedPreconditionError("an attempt that has passed");
+    }
+    scope->AddNode(ref.node);
+    PrepareResolved(ref, process);
     return absl::OkStatus();
   });
 }
@@ -195,6 +212,12 @@ absl::Status KubernetesEngineImpl::Prepare(const NodeRef& ref, const ProcessSpec
 absl::Status KubernetesEngineImpl::Start(const NodeRef& ref, bool one_shot) {
   return OnThread([&]() -> absl::Status {
     MAYFLY_ASSIGN_OR_RETURN(PodNode* const node, FindNode(ref));
+    const auto pending = pending_.find({ref.scope, ref.node});
+    if (pending != pending_.end() && pending->second.attempt == ref.attempt) {
+      pending->second.started = true;
+      pending->second.one_shot = one_shot;
+      return absl::OkStatus();
+    }
     if (node->attempt() != ref.attempt) {
       return absl::FailedPreconditionError(absl::StrCat(ref.node, " is not prepared for attempt ", ref.attempt));
     }
@@ -206,7 +229,7 @@ absl::Status KubernetesEngineImpl::Start(const NodeRef& ref, bool one_shot) {
 absl::Status KubernetesEngineImpl::Stop(const NodeRef& ref) {
   return OnThread([&]() -> absl::Status {
     MAYFLY_ASSIGN_OR_RETURN(PodNode* const node, FindNode(ref));
-    node->Stop();
+    if (!StopPending(ref)) node->Stop();
     return absl::OkStatus();
   });
 }

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "mayfly/engine/engine.h"
@@ -19,6 +20,8 @@ struct KubernetesEngineOptions {
   kube::Endpoint endpoint;
   std::string gate_listen;  // "IPV4:PORT" at which pods reach this process; empty: the address towards the API server.
   std::string registry;     // Put before images that name no registry.
+  std::string registry_config;                 // A docker config.json with credentials for registries; may be empty.
+  std::vector<std::string> registry_insecure;  // "HOST:PORT" of registries that are spoken to over plain http.
 };
 
 // Thread-safe. Owns one thread of its own and those of its client; `sink` must outlive it. Environments live on when it

@@ -15,6 +15,7 @@
 #include "server/engine/kubernetes/client/api_client.h"
 #include "server/engine/kubernetes/client/watch.h"
 #include "server/engine/kubernetes/gate_hub.h"
+#include "server/engine/kubernetes/image_book.h"
 #include "server/engine/kubernetes/journal.h"
 #include "server/engine/kubernetes/kube_scope.h"
 #include "server/engine/kubernetes/kubernetes_engine.h"
@@ -78,6 +79,14 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   kube::ApiClient& api() override { return *api_; }
   std::function<void(absl::StatusOr<nlohmann::json>)> Here(Answer answer) override;
   void Emit(const EngineEvent& event) override;
+  // Images (kubernetes_engine_images.cc).
+  absl::Status OpenRegistries();
+  ImageBook& BookOf(const std::string& scope);
+  void ForgetImages(const std::string& scope);
+  // Prepares it once its images are known; inline where they are.
+  void PrepareResolved(const NodeRef& ref, const ProcessSpec& process);
+  bool StopPending(const NodeRef& ref);  // False when it is not pending.
+
   PodOptions MakePodOptions(const std::string& scope, const std::string& pod) const override;
   const std::string& gate_program() const override;
   const std::string& installation() const override { return options_.installation; }
@@ -88,10 +97,18 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   Journal journal_;
   std::string secret_;
   std::unique_ptr<kube::ApiClient> api_;
+  registry::DockerConfig credentials_;
+  std::unique_ptr<registry::RegistryClient> registries_;
   http::WebSocketClient sockets_;
   // The engine's thread's.
   std::unique_ptr<GateHub> hub_;
   std::map<std::string, std::unique_ptr<KubeScope>> scopes_;
+  std::map<std::string, std::unique_ptr<ImageBook>> books_;  // By scope.
+  struct Pending {
+    int attempt = 0;
+    bool started = false, one_shot = false;
+  };
+  std::map<std::pair<std::string, std::string>, Pending> pending_;  // Scope and node whose images are looked up.
   bool recovering_ = false;
   std::vector<EngineEvent> held_;  // While recovering.
   std::map<uint64_t, std::unique_ptr<Relay>> relays_;

@@ -51,7 +51,10 @@ std::function<void(absl::StatusOr<json>)> KubernetesEngineImpl::Here(Answer answ
 }
 
 void KubernetesEngineImpl::OnScopeGone(const std::string& scope) {
-  io_.Post([this, scope] { scopes_.erase(scope); });
+  io_.Post([this, scope] {
+    scopes_.erase(scope);
+    ForgetImages(scope);
+  });
 }
 
 void KubernetesEngineImpl::StartWatches() {

@@ -1,0 +1,131 @@
+#!/usr/bin/python3
+"""Images on the real cluster: pinned to what their tags name, and with commands of their own."""
+import hashlib
+import http.client
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import cluster
+import cluster_test
+import environments_test
+import layout
+
+KIND = "application/vnd.oci.image.manifest.v1+json"
+
+
+def variant(name, tag, config):
+    """Runs inside: the image `name` under another tag, with other words in its configuration. Prints its digest."""
+    registry = http.client.HTTPConnection(layout.REGISTRY, timeout=30)
+
+    def call(method, path, body=None, **headers):
+        path = path.split(layout.REGISTRY, 1)[-1]
+        registry.request(method, path, body, {key.replace("_", "-"): value for key, value in headers.items()})
+        answer = registry.getresponse()
+        text = answer.read()
+        if answer.status >= 300:
+            raise RuntimeError(f"{method} {path}: {answer.status} {text[:300]}")
+        return answer, text
+
+    manifest = json.loads(call("GET", f"/v2/{name}/manifests/{layout.TAG}", Accept=KIND)[1])
+    image = json.loads(call("GET", f"/v2/{name}/blobs/{manifest['config']['digest']}")[1])
+    image["config"] |= config
+    text = json.dumps(image).encode()
+    digest = "sha256:" + hashlib.sha256(text).hexdigest()
+    where = call("POST", f"/v2/{name}/blobs/uploads/")[0].headers["Location"]
+    call("PUT", f"{where}{'&' if '?' in where else '?'}digest={digest}", text, Content_Type="application/octet-stream")
+    manifest["config"] |= {"digest": digest, "size": len(text)}
+    text = json.dumps(manifest).encode()
+    call("PUT", f"/v2/{name}/manifests/{tag}", text, Content_Type=KIND)
+    print("sha256:" + hashlib.sha256(text).hexdigest())
+
+
+def push(name, tag, **config):
+    done = cluster.inside([sys.executable, "-B", __file__, "--variant", name, tag, json.dumps(config)], capture_output=True)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return done.stdout.strip()
+
+
+class Images(unittest.TestCase):
+    def tearDown(self):
+        if self.server.process.poll() is None:
+            self.server.run("down", "--all", good=False)
+            self.server.kill(15)
+        self.folder.cleanup()
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="mayfly-images-")
+        self.path = pathlib.Path(self.folder.name)
+        self.tag = "t" + os.urandom(4).hex()
+        self.server = environments_test.Server(self.path)
+        self.server.more = ["--registry-insecure", layout.REGISTRY]
+        self.server.start()
+
+    def spec(self, image, run=None):
+        folder = self.path / "spec"
+        (folder / "web").mkdir(parents=True, exist_ok=True)
+        (folder / "envspec.yml").write_text("name: pinned\nservices: [web]\n")
+        words = "" if run is None else f"run: {run}\n"
+        (folder / "web" / "service.yml").write_text(f"name: web\nimage: {image}\ntype: http\n{words}")
+        return folder
+
+    def image_of(self, name):
+        found = json.loads(environments_test.kubectl("get", "pods", "-A", "-l", environments_test.MANAGED, "-o", "json"))
+        space = {item["metadata"]["namespace"] for item in found["items"]
+                 if item["metadata"]["namespace"].startswith(name + "-")}
+        self.assertEqual(len(space), 1)
+        return [item["spec"]["containers"][0]["image"] for item in found["items"]
+                if item["metadata"]["namespace"] in space][-1]
+
+    def test_a_tag_that_moves_changes_no_environment(self):
+        old = push("hello/clock", self.tag, Labels={"of": "old"})
+        spec = self.spec(f"hello/clock:{self.tag}", "python3 clock.py")
+        self.server.run("up", "-f", spec)
+        pinned = f"{layout.REGISTRY}/hello/clock@{old}"
+        self.assertEqual(self.image_of("pinned"), pinned)
+        self.assertIn(f"hello/clock:{self.tag} is pinned to {old}", self.server.run("events", "pinned"))
+        new = push("hello/clock", self.tag, Labels={"of": "new"})
+        self.assertNotEqual(old, new)
+        # A server that comes back, and a new process, go on with what was pinned.
+        self.server.kill()
+        self.server.start()
+        self.server.run("restart", "-f", spec, "web")
+        self.assertEqual(self.image_of("pinned"), pinned)
+        self.server.run("down", "pinned")
+        self.assertIn(old, self.server.run("events", "pinned", "-o", "json"))
+        self.server.run("up", "-f", spec, "--name", "fresh")
+        self.assertEqual(self.image_of("fresh"), f"{layout.REGISTRY}/hello/clock@{new}")
+
+    def test_an_image_brings_its_own_command(self):
+        push("hello/clock", self.tag, Entrypoint=["python3"], Cmd=["clock.py"])
+        self.server.run("up", "-f", self.spec(f"hello/clock:{self.tag}"))
+        self.server.run("down", "pinned")
+        self.server.kill()
+        self.server.more = []  # It speaks https to what is plain http, and cannot read it.
+        self.server.start()
+        said = self.server.run("up", "-f", self.spec(f"hello/clock:{self.tag}"), "-o", "json", good=False)
+        self.assertNotIn("ACTIVE", said)
+        self.assertIn("write the command down with `run:`", self.server.run("report", "pinned", "-o", "json"))
+        # With a command it comes up, unpinned, and says so.
+        self.server.run("down", "pinned")
+        self.server.run("up", "-f", self.spec(f"hello/clock:{self.tag}", "python3 clock.py"))
+        self.assertEqual(self.image_of("pinned"), f"{layout.REGISTRY}/hello/clock:{self.tag}")
+        self.assertIn("not pinned", self.server.run("events", "pinned"))
+
+    def test_an_unknown_image_is_known_at_once(self):
+        self.server.run("up", "-f", self.spec("hello/nobody:1", "python3 clock.py"), good=False)
+        self.assertIn("IMAGE_NOT_FOUND", self.server.run("report", "pinned", "-o", "json"))
+        found = environments_test.kubectl("get", "pods", "-A", "-l", environments_test.MANAGED, "-o", "json")
+        self.assertNotIn("hello/nobody", found, "no pod was made for it")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--variant"]:
+        variant(sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
+    else:
+        cluster_test.main()

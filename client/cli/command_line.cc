@@ -169,6 +169,18 @@ class Grammar {
             "a secret; without a value it is taken from the variable of that name")
         ->allow_extra_args(false)
         ->type_name("KEY[=VALUE]");
+    Labels(verb, "what it is for; may be repeated. CI gives pr, commit and branch by itself");
+  }
+
+  void Labels(CLI::App* verb, const char* help) {
+    verb->add_option_function<std::vector<std::string>>(
+            "--label",
+            [this](const std::vector<std::string>& pairs) {
+              for (const std::string& pair : pairs) OrThrow("--label", InsertPair(pair, options_.labels));
+            },
+            help)
+        ->allow_extra_args(false)
+        ->type_name("KEY=VALUE");
   }
 
   void Waiting(CLI::App* verb) {
@@ -234,6 +246,7 @@ class Grammar {
     Target(get);
     CLI::App* list = Verb("list", "list environments");
     list->add_option("--filter", options_.filter, "such as state=ACTIVE AND name=shop*")->type_name("FILTER");
+    Labels(list, "only those with this label; may be repeated");
     list->add_flag("--all", options_.all, "the deleted ones, too");
     Server(list);
     CLI::App* logs = Verb("logs", "print what services wrote");

@@ -42,6 +42,7 @@ struct Options {
   std::vector<std::string> tests;
   std::map<std::string, std::string> variables;
   std::map<std::string, std::string> secrets;
+  std::map<std::string, std::string> labels;  // up, run, plan: its own; list: of those to be listed.
   bool keep_on_failure = false;
   std::string report_dir;
   std::string junit;

@@ -1,6 +1,8 @@
 #include "client/cli/outcome.h"
 
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -8,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "client/cli/ci_labels.h"
 #include "client/cli/output.h"
 #include "client/lib/convert.h"
 #include "mayfly/base/status.h"
@@ -104,6 +107,10 @@ std::string EnvironmentTable(const v1::Environment& environment, const Look& loo
     absl::StrAppend(&out, "  expires in ", Remaining(ToTime(environment.expire_time())));
   }
   out += '\n';
+  if (!environment.labels().empty()) {
+    const std::map<std::string, std::string> sorted(environment.labels().begin(), environment.labels().end());
+    absl::StrAppend(&out, "labels ", EscapeLine(absl::StrJoin(sorted, "  ", absl::PairFormatter("="))), "\n");
+  }
   if (const Cause cause = CauseOf(environment.cause()); !cause.empty()) absl::StrAppend(&out, FormatCause(cause), "\n");
   std::vector<std::vector<std::string>> rows = {{"NODE", "KIND", "STATE", "START", "ABOUT"}};
   for (const v1::Node& node : environment.nodes()) {
@@ -128,6 +135,10 @@ absl::StatusOr<v1::CreateEnvironmentRequest> CreateRequestFor(Session& session) 
   for (const std::string& test : options.tests) request.add_tests(test);
   request.mutable_variables()->insert(options.variables.begin(), options.variables.end());
   request.mutable_secrets()->insert(options.secrets.begin(), options.secrets.end());
+  // What was said wins over what the surrounding CI tells.
+  request.mutable_labels()->insert(options.labels.begin(), options.labels.end());
+  const KeyValues ci = LabelsOfCi([](const char* name) { return getenv(name); });
+  request.mutable_labels()->insert(ci.begin(), ci.end());
   return request;
 }
 

@@ -29,6 +29,7 @@ ExitCode VerbList(Session& session) {
   v1::ListEnvironmentsRequest request;
   request.set_filter(session.options().filter);
   request.set_show_deleted(session.options().all);
+  request.mutable_labels()->insert(session.options().labels.begin(), session.options().labels.end());
   const auto list = (*client)->ListEnvironments(request);
   if (!list.ok()) return session.Fail(list.status());
   Console& console = session.console();

@@ -247,6 +247,7 @@ v1::Environment ToProto(const EnvironmentView& view, Nodes nodes) {
     for (const NodeView& node : view.nodes) *proto.add_nodes() = ToProto(node);
   }
   proto.set_last_sequence(view.last_sequence);
+  for (const auto& [key, value] : record.request.labels) (*proto.mutable_labels())[key] = Utf8(value);
   return proto;
 }
 
@@ -281,6 +282,7 @@ EnvironmentRequest FromProto(const v1::CreateEnvironmentRequest& request, absl::
   if (request.has_ttl()) out.ttl = FromProto(request.ttl());
   out.variables.insert(request.variables().begin(), request.variables().end());
   out.secrets.insert(request.secrets().begin(), request.secrets().end());
+  out.labels.insert(request.labels().begin(), request.labels().end());
   out.engine = request.engine();
   out.owner = std::string(owner);
   return out;

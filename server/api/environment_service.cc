@@ -126,7 +126,7 @@ ServerUnaryReactor* EnvironmentService::ListEnvironments(Context* context, const
       MAYFLY_ASSIGN_OR_RETURN(const Provisioner::ViewPage page,
                               context_.provisioner->List(parsed.filter, page_size, request->page_token()));
       for (const EnvironmentViewRef& view : page.environments) {
-        if (!parsed.exact_name.empty() && view->record.name != parsed.exact_name) continue;
+        if (!parsed.Takes(view->record)) continue;
         *response->add_environments() = ToProto(*view, Nodes::kWithout);
       }
       response->set_next_page_token(page.next_page_token);

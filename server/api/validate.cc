@@ -19,6 +19,9 @@ constexpr int kMaxNames = 1000;
 constexpr size_t kMaxName = 200;
 constexpr size_t kMaxPath = 4095;
 constexpr size_t kMaxVariables = 1 << 20;  // Bytes of all keys and values together.
+constexpr size_t kMaxLabels = 32;
+constexpr size_t kMaxLabelKey = 57;
+constexpr size_t kMaxLabelValue = 256;
 constexpr int kDefaultPage = 100;
 constexpr int kMaxPage = 1000;
 
@@ -87,6 +90,28 @@ void CheckVariables(absl::string_view field, const Map& map, Violations& out) {
   if (bytes > kMaxVariables) out.Add(field, absl::StrCat("has ", bytes, " bytes, at most ", kMaxVariables));
 }
 
+// As annotations of a kube namespace, "mayfly.dev/label.KEY", they have to be names there; and they are shown in lines.
+void CheckLabels(const google::protobuf::Map<std::string, std::string>& labels, Violations& out) {
+  if (labels.size() > kMaxLabels) {
+    return out.Add("labels", absl::StrCat("has ", labels.size(), " entries, at most ", kMaxLabels));
+  }
+  for (const auto& [key, value] : labels) {
+    const std::string field = absl::StrCat("labels[", EscapeLine(key.substr(0, kMaxLabelKey)), "]");
+    const auto inside = [](unsigned char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.'; };
+    if (key.empty() || key.size() > kMaxLabelKey || !std::all_of(key.begin(), key.end(), inside) ||
+        !absl::ascii_isalnum(static_cast<unsigned char>(key.front())) ||
+        !absl::ascii_isalnum(static_cast<unsigned char>(key.back()))) {
+      out.Add(field, absl::StrCat("a key is letters, digits, '-', '_' and '.', from a letter or digit to one, at most ",
+                                  kMaxLabelKey, " bytes"));
+    }
+    if (value.size() > kMaxLabelValue) {
+      out.Add(field, absl::StrCat("the value has ", value.size(), " bytes, at most ", kMaxLabelValue));
+    } else if (EscapeLine(value) != value) {
+      out.Add(field, "the value holds control characters or is not UTF-8");
+    }
+  }
+}
+
 void CheckRequestId(const std::string& id, Violations& out) {
   if (!id.empty() && !IsUuid(id)) out.Add("request_id", "must be a UUID such as 7b0dd1c4-6ed5-4f0c-9f38-3e5b1b1d9c6a");
 }
@@ -118,6 +143,7 @@ absl::Status Validate(const v1::CreateEnvironmentRequest& request) {
   if (request.has_ttl()) CheckTtl("ttl", request.ttl(), out);
   CheckVariables("variables", request.variables(), out);
   CheckVariables("secrets", request.secrets(), out);
+  CheckLabels(request.labels(), out);
   if (!request.engine().empty()) out.Check("engine", CheckName(request.engine()));
   return out.ToStatus();
 }
@@ -187,9 +213,19 @@ absl::Status Validate(const v1::PortForwardRequest::Start& start) {
   return out.ToStatus();
 }
 
+bool ParsedFilter::Takes(const EnvironmentRecord& record) const {
+  if (!exact_name.empty() && record.name != exact_name) return false;
+  const std::map<std::string, std::string>& has = record.request.labels;
+  return std::all_of(labels.begin(), labels.end(), [&](const auto& wanted) {
+    const auto it = has.find(wanted.first);
+    return it != has.end() && it->second == wanted.second;
+  });
+}
+
 absl::StatusOr<ParsedFilter> ParseFilter(const v1::ListEnvironmentsRequest& request) {
   ParsedFilter out;
   out.filter.include_deleted = request.show_deleted();
+  out.labels.insert(request.labels().begin(), request.labels().end());
   Violations violations;
   std::vector<std::string> terms;
   if (!absl::StripAsciiWhitespace(request.filter()).empty()) terms = absl::StrSplit(request.filter(), " AND ");

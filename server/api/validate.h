@@ -3,6 +3,7 @@
 #ifndef MAYFLY_SERVER_API_VALIDATE_H_
 #define MAYFLY_SERVER_API_VALIDATE_H_
 
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
@@ -30,6 +31,9 @@ absl::Status ValidateName(const std::string& name);
 struct ParsedFilter {
   ListFilter filter;
   std::string exact_name;  // "name=shop" without a star.
+  std::map<std::string, std::string> labels;
+  // Whether it fulfils what `filter` does not know.
+  bool Takes(const EnvironmentRecord& record) const;
 };
 absl::StatusOr<ParsedFilter> ParseFilter(const v1::ListEnvironmentsRequest& request);
 // 0 is the default of 100; more than 1000 is 1000.

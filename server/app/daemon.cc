@@ -141,7 +141,11 @@ class Daemon {
                                                           .gate_listen = flags_.gate_listen,
                                                           .registry = flags_.registry,
                                                           .registry_config = flags_.registry_config,
-                                                          .registry_insecure = flags_.registry_insecure}));
+                                                          .registry_insecure = flags_.registry_insecure,
+                                                          .ingress_domain = flags_.ingress_domain,
+                                                          .ingress_class = flags_.ingress_class,
+                                                          .ingress_namespace = flags_.ingress_namespace,
+                                                          .ingress_tls = flags_.ingress_tls}));
     // After it, as what runs in environments must not inherit the server's own mask, signals and limits.
     umask(0077);
     lifetime_ = std::make_unique<Lifetime>();

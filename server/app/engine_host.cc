@@ -56,6 +56,9 @@ class KubernetesHost final : public EngineHost {
     options.installation = installation;
     options.gate_listen = options_.gate_listen;
     options.registry = options_.registry;
+    options.egress_to_host = options_.egress_to_host;
+    options.ingress = {options_.ingress_domain, options_.ingress_class, options_.ingress_namespace,
+                       options_.ingress_tls};
     options.registry_config = options_.registry_config;
     options.registry_insecure = options_.registry_insecure;
     MAYFLY_ASSIGN_OR_RETURN(options.endpoint, kube::MakeEndpoint(context_));

@@ -32,10 +32,12 @@ class EngineHost {
 struct EngineHostOptions {
   std::string engine;  // "local" or "kubernetes".
   std::string state_dir;
-  bool egress_to_host = false;  // local
+  bool egress_to_host = false;
   // kubernetes: see the flags of the same names.
   std::string kubeconfig, kube_context, gate_listen, registry, registry_config;
   std::vector<std::string> registry_insecure;
+  std::string ingress_domain, ingress_class, ingress_namespace;
+  bool ingress_tls = false;
 };
 
 // The process must have one thread only. INVALID_ARGUMENT for an engine that does not exist; for a cluster that cannot

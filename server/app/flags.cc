@@ -79,6 +79,15 @@ const std::vector<FlagInfo>& Table() {
          flags.registry_insecure.push_back(text);
          return absl::OkStatus();
        }},
+      Text("ingress-domain", "DOMAIN",
+           "kubernetes: exposed HTTP ports get an Ingress with a host below it instead of a port on loopback",
+           &Flags::ingress_domain),
+      Text("ingress-class", "NAME", "kubernetes: of these Ingresses; default the cluster's default",
+           &Flags::ingress_class),
+      Text("ingress-namespace", "NAME", "kubernetes: where the ingress controller's pods are; they are let in",
+           &Flags::ingress_namespace),
+      Switch("ingress-tls", "kubernetes: https, with the ingress controller's own certificate for the domain (off)",
+             &Flags::ingress_tls),
       Text("listen", "ADDRESS:PORT", "serve TCP beside the Unix socket; off loopback only with the three TLS flags",
            &Flags::listen),
       Text("tls-cert", "FILE", "certificate of --listen (PEM)", &Flags::tls_cert),

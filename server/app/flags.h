@@ -33,6 +33,10 @@ struct Flags {
   std::string registry;
   std::string registry_config;
   std::vector<std::string> registry_insecure;
+  std::string ingress_domain;
+  std::string ingress_class;
+  std::string ingress_namespace;
+  bool ingress_tls = false;
   int ready_fd = -1;
   int max_connections = 0;  // 0: from the limit of descriptors.
   bool sync_full = false;

@@ -48,6 +48,7 @@ struct Node {
   int exit_code = 0;  // Of the latest attempt that ended.
   int signal = 0;
   std::map<int, HostPort> endpoints;
+  std::set<int> exposing;  // Ports of which the engine has not told how they are reached.
   absl::Duration start_time = -absl::InfiniteDuration();  // Launch to ready or completed.
 
   // On the clock of Loop::Monotonic; negative infinity when it never came to that.

@@ -176,8 +176,14 @@ absl::Status Orchestrator::Call(const Effect& effect) {
   const std::string& scope = record().scope;
   if (effect.verb == Verb::kDestroy) return engine.Destroy(scope);
   if (effect.verb == Verb::kCreateScope) {
-    return engine.CreateScope(
-        {scope, record().name, record().request.owner, options_.log_dir, plan_.root, static_cast<int>(nodes_.size())});
+    return engine.CreateScope({.id = scope,
+                               .environment = record().name,
+                               .owner = record().request.owner,
+                               .log_dir = options_.log_dir,
+                               .source_root = plan_.root,
+                               .expected_nodes = static_cast<int>(nodes_.size()),
+                               .expires = record().expire_time,
+                               .labels = record().request.labels});
   }
   Node* node = Find(effect.node);
   if (node == nullptr || node->attempt != effect.attempt) return absl::OkStatus();

@@ -32,6 +32,7 @@ void Orchestrator::OnNodeEvent(Node& node, const EngineEvent& event) {
       Cancel(&node.timer);
       for (const Port& port : node.plan.process.ports) {
         if (!port.expose) continue;
+        node.exposing.insert(port.number);
         journal_.Put("port", absl::StrCat(node.plan.name, ":", port.number), node.attempt, "", false);
         effects_.push_back({Verb::kExpose, node.plan.name, node.attempt, port});
       }
@@ -59,7 +60,13 @@ void Orchestrator::OnNodeEvent(Node& node, const EngineEvent& event) {
       OnEnded(node, event);
       return;
     case Kind::kExposed: {
-      const std::string url = EndpointUrl(node.plan.process, event.port, event.address);
+      node.exposing.erase(event.port);
+      if (event.address.empty()) {
+        Note(node, event.message);
+        return;
+      }
+      const std::string url =
+          event.message.empty() ? EndpointUrl(node.plan.process, event.port, event.address) : event.message;
       node.endpoints[event.port] = {event.address, url};
       journal_.Put("port", absl::StrCat(node.plan.name, ":", event.port), node.attempt, "", true);
       Event& told = journal_.Add(EventKind::kExposed, event.when);
@@ -100,6 +107,7 @@ void Orchestrator::EndAttempt(Node& node) {
   Cancel(&node.backoff_timer);
   node.stage = Stage::kEnded;
   node.has_slot = false;
+  node.exposing.clear();
 }
 
 void Orchestrator::OnEnded(Node& node, const EngineEvent& event) {

@@ -142,6 +142,8 @@ void Orchestrator::OnScopeLost(const EngineEvent& event) {
 
 void Orchestrator::SetExpiry(absl::Time expire_time) {
   journal_.Change().expire_time = expire_time;
+  // What people see on the platform follows, labels that were changed before included.
+  if (phase_ == Phase::kDriving && !scope_lost_) effects_.push_back({Verb::kCreateScope, ""});
   ArmExpiry();
   EndTurn();
 }

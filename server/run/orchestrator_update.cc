@@ -187,6 +187,8 @@ void Orchestrator::Adopt(Adoption adoption) {
     return;
   } else if (!adoption.scope->nodes.empty() || adoption.past.activated) {
     phase_ = Phase::kDriving;
+    // The former server may not have come to telling the platform what changed last.
+    effects_.push_back({Verb::kCreateScope, ""});
   } else {
     // Its kScopeReady may have been told to the former server only.
     journal_.Put("scope", record().scope, 1, "", false);

@@ -29,8 +29,9 @@ void Orchestrator::Judge() {
     if (tests_idle && record().state != EnvironmentState::kFailed) Settle(conclude_broken);
     return;
   }
-  const bool up = all(
-      [](const Node& n) { return n.is_test() || n.state == NodeState::kReady || n.state == NodeState::kSucceeded; });
+  const bool up = all([](const Node& n) {
+    return n.is_test() || (n.state == NodeState::kReady && n.exposing.empty()) || n.state == NodeState::kSucceeded;
+  });
   if (!up) return;
   if (!std::exchange(activated_, true)) SetEnvironmentState(EnvironmentState::kActive);
   const bool has_tests = !all([](const Node& n) { return !n.is_test() || !n.wanted; });

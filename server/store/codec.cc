@@ -237,6 +237,7 @@ std::string EncodeRequest(const EnvironmentRequest& request) {
   Put(json, "profile", request.profile);
   if (request.ttl.has_value()) json["ttl"] = EncodeDuration(*request.ttl);
   Put(json, "variables", request.variables);
+  Put(json, "labels", request.labels);
   Put(json, "engine", request.engine);
   Put(json, "owner", request.owner);
   Put(json, "test_requests", request.test_requests);
@@ -259,6 +260,7 @@ absl::StatusOr<EnvironmentRequest> DecodeRequest(absl::string_view text) {
   request.profile = reader.Text("profile");
   if (json->contains("ttl")) request.ttl = DecodeDuration(reader.Int("ttl", 0));
   request.variables = reader.TextMap("variables");
+  request.labels = reader.TextMap("labels");
   request.engine = reader.Text("engine");
   request.owner = reader.Text("owner");
   request.test_requests = reader.Texts("test_requests");

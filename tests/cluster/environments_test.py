@@ -24,16 +24,19 @@ MANAGED = "app.kubernetes.io/managed-by=mayfly"
 class Server:
     """In the cluster's network, on a state folder of its own."""
 
-    def __init__(self, folder):
-        self.folder, self.process, self.kubeconfig, self.more = folder, None, layout.KUBECONFIG, []
+    def __init__(self, folder, *flags):
+        self.folder, self.flags, self.process, self.kubeconfig = folder, flags, None, layout.KUBECONFIG
+        self.hosts = None  # A file to be seen in place of /etc/hosts.
 
     def start(self):
         ready, child = os.pipe()
+        place = ["nsenter", f"--net=/proc/{supervise.first_process()}/ns/net"]
+        if self.hosts:
+            place += ["unshare", "-m", "--propagation", "private", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', self.hosts]
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
-                ["nsenter", f"--net=/proc/{supervise.first_process()}/ns/net", BIN / "mayflyd", "--state-dir", self.folder,
-                 "--engine", "kubernetes", "--kubeconfig", self.kubeconfig, "--registry", layout.REGISTRY,
-                 f"--ready-fd={child}", *self.more], pass_fds=[child], stdout=log, stderr=log)
+                [*place, BIN / "mayflyd", "--state-dir", self.folder, "--engine", "kubernetes", "--kubeconfig", self.kubeconfig, "--registry", layout.REGISTRY,
+                 f"--ready-fd={child}", *self.flags], pass_fds=[child], stdout=log, stderr=log)
         os.close(child)
         said = os.read(ready, 100)
         os.close(ready)
@@ -128,6 +131,26 @@ class Environments(WithServer):
         self.server.start()
         self.assertIn("ACTIVE", self.server.run("get", "hello"))
         self.assertEqual(gates(), running)
+
+    def test_a_namespace_tells_whose_it_is_and_until_when(self):
+        def notes():
+            found = json.loads(kubectl("get", "namespaces", "-l", f"{MANAGED},mayfly.dev/environment=hello", "-o", "json"))["items"]
+            return {key.split("/")[1]: value for key, value in found[0]["metadata"]["annotations"].items() if "mayfly.dev/" in key}
+
+        self.server.run("up", "-f", ENVSPECS / "hello", "--label", "pr=7", "--label", "branch=søm/é", "--ttl", "2h")
+        self.assertEqual({"environment": "hello", "label.pr": "7", "label.branch": "søm/é"},
+                         {key: value for key, value in notes().items() if key in ("environment", "label.pr", "label.branch")})
+        self.assertIn("owner", notes())
+        shown = json.loads(self.server.run("get", "hello", "-o", "json"))
+        self.assertEqual(shown["labels"], {"pr": "7", "branch": "søm/é"})
+        self.assertEqual(notes()["expires"], shown["expire_time"][:19] + "Z")
+        self.assertEqual(self.server.run("list", "--label", "pr=7", "-o", "name").split(), ["hello"])
+        self.assertEqual(self.server.run("list", "--label", "pr=8", "-o", "name").split(), [])
+        self.server.run("extend", "hello", "--ttl", "9h")
+        later = json.loads(self.server.run("get", "hello", "-o", "json"))["expire_time"][:19] + "Z"
+        until("the expiry is kept true", lambda: notes()["expires"] == later)
+        self.server.run("up", "-f", ENVSPECS / "hello", "--label", "pr=8")
+        until("labels are replaced", lambda: notes().get("label.pr") == "8" and "label.branch" not in notes())
 
     def test_a_command_starts_the_server_for_a_cluster_by_itself(self):
         state = self.server.folder / "own"

@@ -63,7 +63,7 @@ class Images(unittest.TestCase):
         self.path = pathlib.Path(self.folder.name)
         self.tag = "t" + os.urandom(4).hex()
         self.server = environments_test.Server(self.path)
-        self.server.more = ["--registry-insecure", layout.REGISTRY]
+        self.server.flags = ["--registry-insecure", layout.REGISTRY]
         self.server.start()
 
     def spec(self, image, run=None):
@@ -106,7 +106,7 @@ class Images(unittest.TestCase):
         self.server.run("up", "-f", self.spec(f"hello/clock:{self.tag}"))
         self.server.run("down", "pinned")
         self.server.kill()
-        self.server.more = []  # It speaks https to what is plain http, and cannot read it.
+        self.server.flags = []  # It speaks https to what is plain http, and cannot read it.
         self.server.start()
         said = self.server.run("up", "-f", self.spec(f"hello/clock:{self.tag}"), "-o", "json", good=False)
         self.assertNotIn("ACTIVE", said)

@@ -79,12 +79,18 @@ TEST_F(EnvironmentsTest, EveryFieldThatIsWrongIsNamedAtOnce) {
   request.mutable_ttl()->set_seconds(-1);
   request.add_services("");
   (*request.mutable_variables())["A=B"] = "1";
+  (*request.mutable_labels())["a/b"] = "1";
+  (*request.mutable_labels())["-a"] = "1";
+  (*request.mutable_labels())[std::string(58, 'k')] = "1";
+  (*request.mutable_labels())["line"] = "1\n2";
+  (*request.mutable_labels())["long"] = std::string(257, 'v');
   Call call;
   v1::Environment ignored;
   const grpc::Status status = stub_->CreateEnvironment(&call, request, &ignored);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   for (const char* field :
-       {"environment_id: ", "request_id: ", "source: ", "ttl: ", "services[0]: ", "variables[A=B]: "}) {
+       {"environment_id: ", "request_id: ", "source: ", "ttl: ", "services[0]: ", "variables[A=B]: ", "labels[a/b]: ",
+        "labels[-a]: ", "labels[kkk", "labels[line]: ", "labels[long]: "}) {
     EXPECT_THAT(status.error_message(), HasSubstr(field));
   }
   EXPECT_EQ(provisioner_.stored(), 0);
@@ -198,6 +204,25 @@ TEST_F(EnvironmentsTest, ListPagesAndFilters) {
   List(request);
   EXPECT_EQ(status_.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(status_.error_message(), HasSubstr("colour"));
+}
+
+TEST_F(EnvironmentsTest, LabelsAreShownAndSelectWhatIsListed) {
+  const auto make = [&](const char* name, const std::map<std::string, std::string>& labels) {
+    v1::CreateEnvironmentRequest request = CreateRequest(name);
+    request.mutable_labels()->insert(labels.begin(), labels.end());
+    Call call;
+    v1::Environment made;
+    EXPECT_TRUE(stub_->CreateEnvironment(&call, request, &made).ok());
+    EXPECT_EQ((std::map<std::string, std::string>(made.labels().begin(), made.labels().end())), labels);
+  };
+  make("a", {{"pr", "7"}, {"branch", "x/é"}});
+  make("b", {{"pr", "7"}});
+  make("c", {{"pr", "77"}});
+  v1::ListEnvironmentsRequest request;
+  (*request.mutable_labels())["pr"] = "7";
+  EXPECT_THAT(List(request), ElementsAre("a", "b"));
+  (*request.mutable_labels())["branch"] = "x/é";
+  EXPECT_THAT(List(request), ElementsAre("a"));
 }
 
 TEST_F(EnvironmentsTest, UpdateChangesTheExpiryAndOnlyThat) {

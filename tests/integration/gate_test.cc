@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@
 #include "absl/strings/str_split.h"
 #include "server/engine/kubernetes/gate_hub.h"
 #include "server/engine/kubernetes/gate_program.h"
+#include "server/engine/kubernetes/gate_pump.h"
 #include "server/engine/parts/file_stream.h"
 #include "server/engine/parts/proxy.h"
 #include "tests/support/status_matchers.h"
@@ -206,6 +208,29 @@ class GateTest : public testing::Test {
 };
 
 using State = GateHello::State;
+
+TEST_F(GateTest, WhatConnectsToAWayOutIsHandedToTheServer) {
+  absl::StatusOr<UniqueFd> outside = absl::UnavailableError("nobody has connected");
+  Start({"bash", "-c", "exec 3<>/dev/tcp/127.77.0.2/18431; echo ping >&3; read -r answer <&3; echo \"heard $answer\""},
+        {"MAYFLY_GATE_OUT=127.77.0.1:18430 127.77.0.2:18431"});
+  uint16_t way = 99;
+  GateLink::Callbacks callbacks;
+  callbacks.on_frame = [&](const gate_frame& frame, absl::string_view payload) {
+    if (frame.type != GATE_OUT) return OnFrame(frame, payload);
+    memcpy(&way, payload.data(), sizeof way);
+    outside = AcceptFromGate(reactor_, *link_, frame.id);
+  };
+  link_->SetCallbacks(std::move(callbacks));
+  Go(/*one_shot=*/true);
+  ASSERT_TRUE(Until([&] { return outside.ok(); }));
+  EXPECT_EQ(way, 1);
+  char said[16] = "";
+  ASSERT_TRUE(Until([&] { return recv(outside->get(), said, sizeof said - 1, MSG_DONTWAIT) > 0; }));
+  EXPECT_STREQ(said, "ping\n");
+  ASSERT_EQ(send(outside->get(), "pong\n", 5, 0), 5);
+  EXPECT_TRUE(See("heard pong"));
+  EXPECT_EQ(Ended(), 0);
+}
 
 TEST_F(GateTest, NothingRunsBeforeItIsToldTo) {
   Start({"sh", "-c", "touch ran; echo hello; exit 3"});

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,26 @@ class KubeWorkloadsTest : public KubeEngineTest {
     return process;
   }
 
+  static ProcessSpec ThreeTimes(std::vector<std::string> steps) {
+    ProcessSpec process = Workload(std::move(steps));
+    process.replicas = 3;
+    process.ports = {{"http", 8080}};
+    process.probe.kind = Probe::Kind::kTcp;
+    process.probe.port = 8080;
+    return process;
+  }
+
+  // As the API server has them now.
+  std::set<std::string> PodsOf(const std::string& node) {
+    const auto list = Wait([&](auto done) { client_->List(Path("pods"), absl::StrCat(kNode, "=", node), "", done); });
+    EXPECT_EQ(list.status(), absl::OkStatus());
+    before_.clear();
+    for (const json& pod : list.ok() ? list->at("items") : json::array()) {
+      before_.insert(pod.at("metadata").at("name").get<std::string>());
+    }
+    return before_;
+  }
+
   // Whatever was written for it so far.
   std::string LogOf(const std::string& node) const {
     std::string all;
@@ -36,6 +57,8 @@ class KubeWorkloadsTest : public KubeEngineTest {
     }
     return all;
   }
+
+  std::set<std::string> before_;
 };
 
 TEST_F(KubeWorkloadsTest, WhatIsWrittenToAVolumeIsThereAfterARestart) {
@@ -93,6 +116,83 @@ TEST_F(KubeWorkloadsTest, ASidecarsImageThatIsNotThereIsTheSidecars) {
   Prepare(process);
   Expect(AwaitKinds({Kind::kStartFailed, Kind::kExited}), Kind::kStartFailed, CauseCode::kImageNotFound,
          "sidecar proxy: image 192.0.2.1:5000/nobody/nothing:1");
+}
+
+TEST_F(KubeWorkloadsTest, ReplicasAreReadyTogetherUnderOneNameAndStopTogether) {
+  const NodeRef web = Launch(ThreeTimes({"say", "up", "tcp", "8080"}));
+  ASSERT_EQ(AwaitKinds({Kind::kReady, Kind::kExited}).kind, Kind::kReady);
+  EXPECT_EQ(PodsOf("web").size(), 3u);
+  const auto slice = Wait([&](auto done) {
+    client_->Get(absl::StrCat("/apis/discovery.k8s.io/v1/namespaces/", scope_, "/endpointslices/web"), done);
+  });
+  ASSERT_EQ(slice.status(), absl::OkStatus());
+  EXPECT_EQ(slice->at("endpoints").size(), 3u) << slice->at("endpoints");
+  EXPECT_EQ(engine_->Stop(web), absl::OkStatus());
+  EXPECT_TRUE(AwaitKinds({Kind::kExited}).stopped);
+  AwaitObjects("pods", [](const auto& pods) { return pods.empty(); });
+  for (const std::string& pod : before_) {
+    EXPECT_THAT(LogOf("web"), HasSubstr(absl::StrCat("[", pod.substr(pod.rfind('-') + 1), "] up")));
+  }
+}
+
+TEST_F(KubeWorkloadsTest, AReplicaThatEndsByItselfEndsTheServiceInItsName) {
+  Launch(ThreeTimes({"tcp", "8080", "sleep", "1500", "exit", "3"}));
+  const EngineEvent end = AwaitKinds({Kind::kExited});
+  EXPECT_EQ(end.exit_code, 3);
+  EXPECT_EQ(end.cause.code, CauseCode::kExited);
+  EXPECT_THAT(end.cause.message, testing::MatchesRegex("replica [a-z0-9]+: exited with code 3.*"));
+  AwaitObjects("pods", [](const auto& pods) { return pods.empty(); });
+}
+
+TEST_F(KubeWorkloadsTest, AReplicaThatIsTakenAwayIsReplacedAndTheServiceStays) {
+  const NodeRef web = Launch(ThreeTimes({"tcp", "8080"}));
+  ASSERT_EQ(AwaitKinds({Kind::kReady, Kind::kExited}).kind, Kind::kReady);
+  const std::string victim = *PodsOf("web").begin();
+  Delete(Path("pods/" + victim));
+  const EngineEvent told = AwaitKinds({Kind::kProbe, Kind::kExited});
+  EXPECT_EQ(told.kind, Kind::kProbe);
+  EXPECT_THAT(told.message, HasSubstr("is replaced: somebody deleted its pod " + victim));
+  AwaitObjects("pods", [&](const auto& pods) {
+    return pods.count(victim) == 0 && pods.size() == 3 && std::all_of(pods.begin(), pods.end(), [](const auto& pod) {
+             return pod.second["status"].value("phase", "") == "Running";
+           });
+  });
+  EXPECT_EQ(engine_->Stop(web), absl::OkStatus());
+  const EngineEvent end = AwaitKinds({Kind::kExited});
+  EXPECT_TRUE(end.stopped) << FormatCause(end.cause);
+}
+
+TEST_F(KubeWorkloadsTest, ReplicasHaveVolumesOfTheirOwnThatOutliveThem) {
+  ProcessSpec first = Workload({"write", "/data/kept", "here", "sleep", "60000"});
+  first.replicas = 2;
+  first.volumes = {{"data", "/data", int64_t{1} << 20}};
+  const NodeRef web = Launch(first);
+  EXPECT_EQ(AwaitKinds({Kind::kReady, Kind::kExited}).kind, Kind::kReady);
+  EXPECT_EQ(PodsOf("web"), (std::set<std::string>{"web-0", "web-1"}));
+  EXPECT_EQ(engine_->Stop(web), absl::OkStatus());
+  EXPECT_TRUE(AwaitKinds({Kind::kExited}, 1).stopped);
+  ProcessSpec second = first;
+  second.argv = {"/work/mayfly-workload", "read", "/data/kept", "sleep", "60000"};
+  second.probe.kind = Probe::Kind::kLog;
+  second.probe.pattern = "read .*: ok";
+  Launch(second, 2);
+  EXPECT_EQ(AwaitKinds({Kind::kReady, Kind::kExited}, 2).kind, Kind::kReady);
+}
+
+TEST_F(KubeWorkloadsTest, AServerThatComesBackFindsItsReplicas) {
+  Launch(ThreeTimes({"tcp", "8080"}));
+  ASSERT_EQ(AwaitKinds({Kind::kReady, Kind::kExited}).kind, Kind::kReady);
+  const std::set<std::string> pods = PodsOf("web");
+  Restart();
+  const auto found = engine_->Recover();
+  ASSERT_EQ(found.status(), absl::OkStatus());
+  ASSERT_EQ(found->size(), 1u);
+  ASSERT_EQ((*found)[0].nodes.size(), 1u);
+  EXPECT_TRUE((*found)[0].nodes[0].ready);
+  EXPECT_EQ(PodsOf("web"), pods);
+  EXPECT_EQ(engine_->Stop({scope_, "web", 1}), absl::OkStatus());
+  EXPECT_TRUE(AwaitKinds({Kind::kExited}).stopped);
+  AwaitObjects("pods", [](const auto& left) { return left.empty(); });
 }
 
 }  // namespace

@@ -97,18 +97,25 @@ class KubeEngineTest : public testing::Test {
     const std::optional<kube::Endpoint> endpoint = TestCluster();
     if (!endpoint.has_value()) GTEST_SKIP() << "no cluster";
     client_ = std::make_unique<kube::ApiClient>(*endpoint);
-    KubernetesEngineOptions options;
-    options.state_dir = state_.path();
-    options.installation = absl::StrCat("engine-", getpid());
-    options.endpoint = *endpoint;
-    options.registry = "192.0.2.1:5000";
-    auto engine = KubernetesEngine::Create(options, &events_);
-    ASSERT_TRUE(engine.ok()) << engine.status();
-    engine_ = *std::move(engine);
+    endpoint_ = endpoint;
+    Restart();
     static int number = 0;
     scope_ = absl::StrCat("engine-", getpid(), "-", ++number);
     ASSERT_EQ(engine_->CreateScope({scope_, "engine", "tester", logs_.path(), "", 1}), absl::OkStatus());
     ASSERT_EQ(AwaitKinds({Kind::kScopeReady, Kind::kScopeFailed}).kind, Kind::kScopeReady);
+  }
+
+  // The server dies, and another one comes. Recover was not called yet.
+  void Restart() {
+    engine_.reset();
+    KubernetesEngineOptions options;
+    options.state_dir = state_.path();
+    options.installation = absl::StrCat("engine-", getpid());
+    options.endpoint = *endpoint_;
+    options.registry = "192.0.2.1:5000";
+    auto engine = KubernetesEngine::Create(options, &events_);
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    engine_ = *std::move(engine);
   }
 
   void TearDown() override {
@@ -197,6 +204,7 @@ class KubeEngineTest : public testing::Test {
     EXPECT_EQ(promise.get_future().wait_for(kPatience), std::future_status::ready) << collection;
   }
 
+  std::optional<kube::Endpoint> endpoint_;
   TempDir state_, logs_;
   KubeEvents events_;
   std::unique_ptr<kube::ApiClient> client_;

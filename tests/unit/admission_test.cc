@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/kubernetes/pod_cause.h"
+#include "server/engine/kubernetes/workload_objects.h"
 #include "tests/support/random_process.h"
 #include "tests/support/seed.h"
 
@@ -56,8 +57,17 @@ Creation Like(const Creation& other, const char* api, const char* kind, const ch
 // One valid object of each kind.
 std::map<std::string, Creation> Valid() {
   std::vector<Creation> all = ScopeObjects(kPlace, "gate", "192.0.2.1:7000");
-  all.push_back({"/api/v1/namespaces", NamespaceObject(kPlace, {"mf-shop-1", "shop", "me"})});
+  ScopeSpec scope{.id = "mf-shop-1", .environment = "shop", .owner = "me"};
+  scope.expires = absl::UnixEpoch();
+  scope.labels = {{"pr", "7"}, {"branch", "søm/é"}};
+  all.push_back({"/api/v1/namespaces", NamespaceObject(kPlace, scope)});
   for (Creation& one : PodObjects(kPlace, {kPlace.scope, "web", 1}, Process(), Options())) all.push_back(one);
+  for (const bool stateful : {false, true}) {
+    ProcessSpec process = Process();
+    process.replicas = 3;
+    if (stateful) process.volumes = {{"data", "/data", 0}};
+    all.push_back(WorkloadObjects(kPlace, {kPlace.scope, "web", 1}, process, Options()).back());
+  }
   for (Creation& one : NameObjects(kPlace, "web", Process())) {
     all.push_back(Like(one, "networking.k8s.io/v1", "ingresses", "/apis/networking.k8s.io/v1",
                        R"({"ingressClassName": "nginx", "rules": [{"host": "shop.example", "http": {"paths": [
@@ -182,7 +192,29 @@ Pod /spec/containers/0/volumeMounts/0/subPathExpr "x"
 Pod /spec/containers/0/volumeMounts/0/subPath "/etc"
 Pod /spec/containers/0/volumeMounts/0/subPath "a/../../b"
 Pod /spec/containers/0/volumeMounts/0/recursiveReadOnly "Enabled"
-Pod /spec/containers/0/env/0/valueFrom {"fieldRef":{"fieldPath":"status.hostIP"},"secretKeyRef":{"name":"a","key":"b"}} .fieldRef
+Pod /spec/containers/0/env/0/valueFrom/fieldRef/fieldPath "status.hostIP"
+Pod /spec/containers/0/env/0/valueFrom/fieldRef/fieldPath "spec.nodeName"
+Pod /spec/containers/0/env/0/valueFrom {"fieldRef":{"fieldPath":"metadata.name"},"secretKeyRef":{"name":"a","key":"b"}}
+Deployment /spec/template/spec/hostNetwork true
+Deployment /spec/template/spec/restartPolicy "Never"
+Deployment /spec/template/spec/containers/0/securityContext/privileged true
+Deployment /spec/template/spec/serviceAccountName "default"
+Deployment /spec/template/metadata/labels/mayfly.dev~1scope "another"
+Deployment /spec/template/metadata/labels/example.com~1label "x"
+Deployment /spec/template/metadata/annotations/mayfly.dev~1identity "another"
+Deployment /spec/template/metadata/annotations/sidecar.istio.io~1inject "true"
+Deployment /spec/template/metadata/name "x"
+Deployment /spec/replicas 0
+Deployment /spec/replicas 101
+Deployment /spec/selector/matchLabels/app "x"
+Deployment /spec/selector/matchExpressions []
+Deployment /spec/strategy {}
+StatefulSet /spec/template/spec/hostPID true
+StatefulSet /spec/volumeClaimTemplates/0/spec/volumeName "of-another"
+StatefulSet /spec/volumeClaimTemplates/0/spec/dataSource {}
+StatefulSet /spec/volumeClaimTemplates/0/metadata/namespace "kube-system"
+StatefulSet /spec/podManagementPolicy "OrderedReady"
+StatefulSet /spec/persistentVolumeClaimRetentionPolicy {}
 Pod /spec/containers/0/env/0/valueFrom {"resourceFieldRef":{"resource":"limits.cpu"}} .resourceFieldRef
 Pod /spec/containers/0/env/0/valueFrom {"fileKeyRef":{}} .fileKeyRef
 Pod /spec/containers/0/env/0/valueFrom {}
@@ -282,6 +314,12 @@ Namespace /metadata/name "default"
 Namespace /metadata/labels/pod-security.kubernetes.io~1enforce "privileged"
 Namespace /metadata/labels/pod-security.kubernetes.io~1audit "baseline"
 Namespace /metadata/labels/pod-security.kubernetes.io~1enforce-version "v1.0"
+Namespace /metadata/labels/mayfly.dev~1environment "../x"
+Namespace /metadata/labels/mayfly.dev~1environment ""
+Namespace /metadata/annotations/mayfly.dev~1label.a*b "x"
+Namespace /metadata/annotations/mayfly.dev~1label. "x"
+Namespace /metadata/annotations/mayfly.dev~1label.line "x\ny"
+Namespace /metadata/annotations/mayfly.dev~1label.1234567890123456789012345678901234567890123456789012345678 "x"
 Namespace /spec {"finalizers":[]}
 )";
 
@@ -356,7 +394,7 @@ TEST_F(AdmissionTest, KindsThatMayflyDoesNotMakeAreRefused) {
       "ValidatingWebhookConfiguration MutatingAdmissionPolicy ValidatingAdmissionPolicy "
       "ValidatingAdmissionPolicyBinding APIService Node PersistentVolume StorageClass CSIDriver VolumeAttachment "
       "PriorityClass RuntimeClass IngressClass CertificateSigningRequest Lease Event Endpoints PodTemplate "
-      "ReplicationController Deployment StatefulSet DaemonSet ReplicaSet Job CronJob HorizontalPodAutoscaler "
+      "ReplicationController DaemonSet ReplicaSet Job CronJob HorizontalPodAutoscaler "
       "PodDisruptionBudget TokenRequest TokenReview SubjectAccessReview Binding Eviction FlowSchema "
       "PriorityLevelConfiguration ResourceClaim DeviceClass ServiceCIDR IPAddress List pod Pods Anything";
   for (const std::string& kind : std::vector<std::string>(absl::StrSplit(kinds, ' '))) {

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <variant>
 
+#include "client/cli/ci_labels.h"
 #include "client/cli/command_line.h"
 #include "client/cli/console.h"
 #include "client/cli/exit_codes.h"
@@ -77,6 +78,47 @@ TEST(CommandLine, SetWinsOverTheEnvFile) {
   const Options options = Parsed({"up", "--set", "A=flag=1", "--env-file", dir / "env", "--set", "D=4"});
   EXPECT_EQ(options.variables,
             (std::map<std::string, std::string>{{"A", "flag=1"}, {"B", "two words"}, {"C", ""}, {"D", "4"}}));
+}
+
+TEST(CiLabels, AreWhatTheCiAroundTellsAndNothingElsewhere) {
+  std::map<std::string, std::string> around;
+  const auto labels = [&] {
+    return LabelsOfCi([&](const char* name) {
+      const auto it = around.find(name);
+      return it == around.end() ? nullptr : it->second.c_str();
+    });
+  };
+  around = {{"GITHUB_REF", "refs/pull/7/merge"}, {"CI_COMMIT_SHA", "abc"}};
+  EXPECT_THAT(labels(), testing::IsEmpty());
+  around = {{"GITHUB_ACTIONS", "true"},     {"GITHUB_REF", "refs/pull/7/merge"}, {"GITHUB_REF_TYPE", "branch"},
+            {"GITHUB_REF_NAME", "7/merge"}, {"GITHUB_HEAD_REF", "fix-it"},       {"GITHUB_SHA", "abc"}};
+  EXPECT_EQ(labels(), (KeyValues{{"pr", "7"}, {"branch", "fix-it"}, {"commit", "abc"}}));
+  around = {{"GITHUB_ACTIONS", "true"},
+            {"GITHUB_REF", "refs/heads/main"},
+            {"GITHUB_REF_TYPE", "branch"},
+            {"GITHUB_REF_NAME", "main"},
+            {"GITHUB_HEAD_REF", ""}};
+  EXPECT_EQ(labels(), (KeyValues{{"branch", "main"}}));
+  around = {{"GITLAB_CI", "true"},
+            {"CI_MERGE_REQUEST_IID", "12"},
+            {"CI_COMMIT_SHA", "def"},
+            {"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "\x1b[31m"}};
+  EXPECT_EQ(labels(), (KeyValues{{"pr", "12"}, {"branch", "\\x1b[31m"}, {"commit", "def"}}));
+}
+
+TEST(CiLabels, ABranchWithALongNameIsCutBetweenTwoCharacters) {
+  const std::string branch = std::string(255, 'a') + "é";
+  const KeyValues labels = LabelsOfCi([&](const char* name) -> const char* {
+    const std::string wanted = name;
+    return wanted == "GITLAB_CI" ? "true" : wanted == "CI_COMMIT_BRANCH" ? branch.c_str() : nullptr;
+  });
+  EXPECT_EQ(labels.at("branch"), std::string(255, 'a'));
+}
+
+TEST(CommandLine, LabelsMayBeRepeated) {
+  EXPECT_EQ(Parsed({"run", "--label", "pr=7", "--label", "team=a=b"}).labels,
+            (KeyValues{{"pr", "7"}, {"team", "a=b"}}));
+  EXPECT_EQ(Parsed({"list", "--label", "pr=7"}).labels, (KeyValues{{"pr", "7"}}));
 }
 
 TEST(CommandLine, AFlagWinsOverItsEnvironmentVariableAndThatOverTheDefault) {

@@ -96,6 +96,16 @@ TEST_F(OrchestratorStartTest, ExposedPortsAreToldWithTheirUrl) {
   }
 }
 
+TEST_F(OrchestratorStartTest, AnEnvironmentIsActiveWhenItIsKnownHowItIsReached) {
+  h.world.FailVerb("Expose", "web", absl::UnavailableError("busy"), 3);
+  Plan plan = PlanOf({{"web"}});
+  plan.nodes[0].process.ports = {Port{"http", 8080, true}};
+  h.plans["source"] = plan;
+  ASSERT_OK(h.Create("source").status);
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kActive));
+  EXPECT_EQ(h.Node("env", "web").endpoints.count(8080), 1);
+}
+
 TEST_F(OrchestratorStartTest, ABusyEngineIsAskedAgain) {
   h.world.FailVerb("CreateScope", "", absl::UnavailableError("busy"), 3);
   h.world.FailVerb("Start", "db", absl::UnavailableError("busy"), 3);

@@ -37,7 +37,7 @@ struct ScopeSpec {
   std::string log_dir;      // Absolute folder for captured output; kept by Destroy, removed by the report's owner.
   std::string source_root;  // The catalogue's root.
   int expected_nodes = 0;   // A hint for how much to have ready.
-  // When it ends by itself, as of now; for people who look at the platform.
+  // When it ends by itself, for people who look at the platform. CreateScope again replaces this and `labels` there.
   absl::Time expires = absl::InfiniteFuture();
   std::map<std::string, std::string> labels;  // What its request was labelled with ("pr": "123"), for the same.
 };
@@ -77,7 +77,7 @@ struct EngineEvent {
     kExited,         // `exit_code` or `signal`, `usage`, and a `cause` unless it was stopped or exited 0. Final for the
                      // attempt.
     kStartFailed,    // `cause`. Final for the attempt.
-    kExposed,        // `port` is reachable at `address`.
+    kExposed,        // `port` is reachable at `address`; without one it is not, yet (`message`), and may come again.
     kScopeReleased,  // `receipt`: everything ended and given back.
     kScopeGone,      // The platform has forgotten it, too. Never before kScopeReleased.
   };
@@ -90,7 +90,7 @@ struct EngineEvent {
   bool stopped = false;  // kExited: because of Stop or Destroy.
   Usage usage;
   Cause cause;
-  std::string message;
+  std::string message;  // kExposed: its URL, where the engine knows; without an address, why it is not reachable.
   int port = 0;
   std::string address;  // "127.0.0.1:20480".
   Receipt receipt;

@@ -1,16 +1,18 @@
 #include "server/engine/kubernetes/admission.h"
 
-#include <arpa/inet.h>
-
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
 #include "server/engine/kubernetes/admission_shape.h"
+#include "server/engine/kubernetes/admission_traffic.h"
+#include "server/engine/kubernetes/scope_notes.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -22,6 +24,7 @@ using namespace shape;
 constexpr bool kMust = true;
 constexpr int64_t kMostSeconds = 3600;
 constexpr int64_t kHighestId = 2147483647;
+constexpr size_t kLongestLabel = 256;
 
 Shape PortNumber() {
   return Whole(1, 65535);
@@ -37,10 +40,11 @@ Shape Amounts() {
 
 Shape Variable() {
   const Shape key = Fields({{"name", Name(), kMust}, {"key", Text(), kMust}, {"optional", Flag()}});
-  // Not fieldRef: it tells of the machine under the pod.
+  // Any other field tells of the machine under the pod.
+  const Shape own_name = Fields({{"fieldPath", Is("metadata.name"), kMust}});
   return Fields({{"name", Text(), kMust},
                  {"value", AnyText()},
-                 {"valueFrom", OneOf({{"secretKeyRef", key}, {"configMapKeyRef", key}})}});
+                 {"valueFrom", OneOf({{"secretKeyRef", key}, {"configMapKeyRef", key}, {"fieldRef", own_name}})}});
 }
 
 Shape ContainerSecurity() {
@@ -94,32 +98,19 @@ Shape PodSecurity() {
                  {"sysctls", ListOf(sysctl)}});
 }
 
-Shape Pod() {
+Shape Pod(const char* restart = "Never") {
   return Fields({{"serviceAccountName", Is(kAccount), kMust},
                  {"automountServiceAccountToken", Is(false), kMust},
                  {"enableServiceLinks", Is(false)},
-                 {"restartPolicy", Is("Never"), kMust},
+                 {"restartPolicy", Is(restart), kMust},
                  {"terminationGracePeriodSeconds", Whole(0, kMostSeconds)},
                  {"activeDeadlineSeconds", Whole(1, int64_t{30} * 24 * kMostSeconds)},
                  {"hostname", Text()},
+                 {"hostAliases", WaysOutOfPod()},
                  {"subdomain", Name()},
                  {"securityContext", PodSecurity(), kMust},
                  {"containers", ListOf(Container(), 1), kMust},
                  {"volumes", ListOf(Volume())}});
-}
-
-// A machine's own and a cloud's metadata addresses would be served under the environment's name.
-absl::Status CheckAddress(const json& value, const std::string& at) {
-  in_addr address{};
-  if (!value.is_string() || inet_pton(AF_INET, value.get_ref<const std::string&>().c_str(), &address) != 1) {
-    return Refuse(at, "must be an IPv4 address");
-  }
-  const uint32_t number = ntohl(address.s_addr);
-  const uint32_t first = number >> 24;
-  if (first == 0 || first == 127 || first >= 224 || number >> 16 == 0xa9fe) {
-    return Refuse(at, "must be a pod's address, not one of a machine's own");
-  }
-  return absl::OkStatus();
 }
 
 Shape ServicePorts(const char* number) {
@@ -141,7 +132,7 @@ Shape Service() {
 Shape Endpoints() {
   const Shape conditions = Fields({{"ready", Flag()}, {"serving", Flag()}, {"terminating", Flag()}});
   return ListOf(
-      Fields({{"addresses", ListOf(CheckAddress, 1), kMust}, {"conditions", conditions}, {"hostname", Name()}}));
+      Fields({{"addresses", ListOf(PodAddress(), 1), kMust}, {"conditions", conditions}, {"hostname", Name()}}));
 }
 
 // Only pods of the same kube namespace and, outward, names and single addresses.
@@ -206,6 +197,24 @@ Shape Ingress() {
   return Fields({{"ingressClassName", Name()}, {"rules", ListOf(rule, 1), kMust}, {"tls", ListOf(tls)}});
 }
 
+// With other volumes than the pods' own there would be one for all of a Deployment's. The metadata of the template is
+// looked at apart.
+std::vector<Field> Workload(bool stateful) {
+  const Shape any = [](const json&, const std::string&) { return absl::OkStatus(); };
+  const Shape labels = Fields({{kNode, Text(), kMust}, {kAttempt, Text(), kMust}});
+  std::vector<Field> fields = {{"replicas", Whole(1, 100), kMust},
+                               {"revisionHistoryLimit", Whole(0, 10)},
+                               {"selector", Fields({{"matchLabels", labels, kMust}}), kMust},
+                               {"template", Fields({{"metadata", any, kMust}, {"spec", Pod("Always"), kMust}}), kMust}};
+  if (stateful) {
+    const Shape claim = Fields({{"metadata", Fields({{"name", Name(), kMust}}), kMust}, {"spec", Claim(), kMust}});
+    fields.push_back({"serviceName", Name(), kMust});
+    fields.push_back({"podManagementPolicy", Is("Parallel"), kMust});
+    fields.push_back({"volumeClaimTemplates", ListOf(claim, 1), kMust});
+  }
+  return {{"spec", Fields(std::move(fields)), kMust}};
+}
+
 struct Kind {
   Kind(const char* kind, const char* version, const char* collection, std::vector<Field> rest)
       : api_version(version), plural(collection) {
@@ -231,13 +240,15 @@ const Kind* FindKind(const std::string& kind) {
     // A Secret of another type may make the cluster fill it with a token.
     add("Secret", "v1", "secrets",
         {{"type", Is("Opaque")}, {"data", texts}, {"stringData", texts}, {"immutable", Flag()}});
-    add("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", {{"spec", NetworkPolicy(), kMust}});
+    add("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", {{"spec", OfNodeOr(NetworkPolicy()), kMust}});
     add("ResourceQuota", "v1", "resourcequotas", {{"spec", Quota(), kMust}});
     add("LimitRange", "v1", "limitranges", {{"spec", LimitRange(), kMust}});
     add("Service", "v1", "services", {{"spec", Service(), kMust}});
     add("EndpointSlice", "discovery.k8s.io/v1", "endpointslices",
         {{"addressType", Is("IPv4"), kMust}, {"endpoints", Endpoints(), kMust}, {"ports", ServicePorts("port")}});
     add("Pod", "v1", "pods", {{"spec", Pod(), kMust}});
+    add("Deployment", "apps/v1", "deployments", Workload(/*stateful=*/false));
+    add("StatefulSet", "apps/v1", "statefulsets", Workload(/*stateful=*/true));
     add("PersistentVolumeClaim", "v1", "persistentvolumeclaims", {{"spec", Claim(), kMust}});
     add("Ingress", "networking.k8s.io/v1", "ingresses", {{"spec", Ingress(), kMust}});
     return made;
@@ -259,6 +270,7 @@ absl::Status CheckLabels(const Place& place, const std::string& kind, const std:
                                {kNode, Text(), kind == "Pod"},
                                {kAttempt, Text(), kind == "Pod"}};
   if (kind == "Namespace") {
+    fields.push_back({kEnvironment, Name()});
     for (const char* mode : {"enforce", "audit", "warn"}) {
       fields.push_back({absl::StrCat("pod-security.kubernetes.io/", mode), Is("restricted"), kMust});
     }
@@ -270,6 +282,21 @@ absl::Status CheckLabels(const Place& place, const std::string& kind, const std:
   return Fields(std::move(fields))(labels, at);
 }
 
+// What somebody put on an environment: the API server's rule for keys, and no more than a line of text.
+absl::Status CheckLabelNote(const std::string& key, const std::string& value, const std::string& at) {
+  const std::string where = absl::StrCat(at, "['", EscapeLine(key), "']");
+  const std::string name = key.substr(std::string(kLabelNote).find('/') + 1);
+  const auto inside = [](unsigned char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.'; };
+  if (name.size() > 63 || !std::all_of(name.begin(), name.end(), inside) ||
+      !absl::ascii_isalnum(static_cast<unsigned char>(name.back()))) {
+    return Refuse(where, "is not a name for an annotation");
+  }
+  if (value.size() > kLongestLabel || EscapeLine(value) != value) {
+    return Refuse(where, absl::StrCat("must be one line of at most ", kLongestLabel, " bytes"));
+  }
+  return absl::OkStatus();
+}
+
 // Annotations of others are orders to their controllers.
 absl::Status CheckNotes(const Place& place, const json& notes, const std::string& at) {
   MAYFLY_RETURN_IF_ERROR(MapOf(AnyText())(notes, at));
@@ -277,6 +304,7 @@ absl::Status CheckNotes(const Place& place, const json& notes, const std::string
     if (!absl::StartsWith(key, "mayfly.dev/")) {
       return Refuse(absl::StrCat(at, "['", EscapeLine(key), "']"), "mayfly never sets this");
     }
+    if (absl::StartsWith(key, kLabelNote)) MAYFLY_RETURN_IF_ERROR(CheckLabelNote(key, TextIn(notes, key.c_str()), at));
   }
   // Its value is a secret of the journal: not to be shown.
   if (place.identity.empty() || TextIn(notes, kIdentity) != place.identity) {
@@ -296,6 +324,14 @@ absl::Status CheckMetadata(const Place& place, const std::string& kind, const js
       {"name", whole ? Is(place.scope) : Name(), kMust}, {"labels", labels, kMust}, {"annotations", notes, kMust}};
   if (!whole) fields.push_back({"namespace", Is(place.scope), kMust});
   return Fields(std::move(fields))(metadata, at);
+}
+
+absl::Status CheckTemplate(const Place& place, const json& metadata) {
+  const Shape labels = [&](const json& value, const std::string& where) {
+    return CheckLabels(place, "Pod", "", value, where);
+  };
+  const Shape notes = [&](const json& value, const std::string& where) { return CheckNotes(place, value, where); };
+  return Fields({{"labels", labels, kMust}, {"annotations", notes, kMust}})(metadata, "spec.template.metadata");
 }
 
 // Which of a cluster's own places no environment may be.
@@ -319,6 +355,9 @@ absl::Status Check(const Place& place, const Creation& creation, const std::stri
   MAYFLY_RETURN_IF_ERROR(CheckScope(place.scope));
   MAYFLY_RETURN_IF_ERROR(known->shape(creation.object, ""));
   MAYFLY_RETURN_IF_ERROR(CheckMetadata(place, kind, creation.object["metadata"], "metadata"));
+  if (known->api_version == "apps/v1") {
+    MAYFLY_RETURN_IF_ERROR(CheckTemplate(place, creation.object["spec"]["template"]["metadata"]));
+  }
   const std::string path = PathOf(place, *known);
   if (creation.collection != path && creation.collection != absl::StrCat(path, "/", name)) {
     return Refuse("path", absl::StrCat("must be ", path, ", not ", EscapeLine(creation.collection)));

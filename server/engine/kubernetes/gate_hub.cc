@@ -27,13 +27,21 @@ constexpr absl::Duration kHelloLimit = absl::Seconds(5);
 constexpr size_t kMostRefused = 8;                         // Versions that are told of.
 constexpr absl::Duration kPause = absl::Milliseconds(50);  // Without descriptors.
 
+// Pods of a workload have one token, and "web-1@POD/SIDECAR" is proved by that of "web-1@/SIDECAR".
+std::string Authority(const std::string& pod) {
+  const size_t at = pod.find('@');
+  if (at == std::string::npos) return pod;
+  const size_t slash = pod.find('/', at);
+  return absl::StrCat(pod.substr(0, at + 1), slash == std::string::npos ? "" : pod.substr(slash));
+}
+
 absl::StatusOr<GateHello> ParseHello(absl::string_view text, absl::string_view secret, int newest) {
   const std::vector<std::string> words = absl::StrSplit(text, ' ');
   int version = 0;
   if (words.size() != 6 || !absl::SimpleAtoi(words[0], &version)) return absl::InvalidArgumentError("no hello");
   const std::vector<std::string> names = absl::StrSplit(words[1], absl::MaxSplits('/', 1));
   if (names.size() != 2) return absl::InvalidArgumentError("no hello");
-  const std::string token = GateToken(secret, names[0], names[1]);
+  const std::string token = GateToken(secret, names[0], Authority(names[1]));
   if (words[2].size() != token.size() || CRYPTO_memcmp(words[2].data(), token.data(), token.size()) != 0) {
     return absl::UnauthenticatedError("another token");
   }

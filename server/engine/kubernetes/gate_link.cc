@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -15,6 +16,7 @@ namespace {
 
 // A gate that does not read is worth this much memory, then its connection is closed; it opens another one.
 constexpr size_t kMostUnsent = 4 << 20;
+constexpr size_t kMostAccepted = 64;
 
 }  // namespace
 
@@ -159,11 +161,22 @@ void GateLink::OnStreamFrame(const gate_frame& frame, absl::string_view payload)
 uint16_t GateLink::OpenStream(int type, absl::string_view payload, StreamEvents events) {
   do {
     ++last_stream_;
+    if (last_stream_ >= GATE_FIRST_OUT) last_stream_ = 1;
   } while (last_stream_ == 0 || streams_.count(last_stream_) > 0);
   const uint16_t id = last_stream_;
   streams_[id].events = std::move(events);
   Send(type, 0, id, payload);
   return id;
+}
+
+bool GateLink::AcceptStream(uint16_t id, StreamEvents events) {
+  const size_t accepted = static_cast<size_t>(std::distance(streams_.lower_bound(GATE_FIRST_OUT), streams_.end()));
+  if (id < GATE_FIRST_OUT || streams_.count(id) > 0 || accepted >= kMostAccepted) {
+    Send(GATE_CLOSE, 0, id, "");
+    return false;
+  }
+  streams_[id].events = std::move(events);
+  return true;
 }
 
 void GateLink::WriteStream(uint16_t id, absl::string_view bytes) {

@@ -48,6 +48,9 @@ class GateLink {
 
   // `type` is GATE_DIAL, GATE_RUN or GATE_COLLECT. Never 0; a gate that has no room for one more ends it at once.
   uint16_t OpenStream(int type, absl::string_view payload, StreamEvents events);
+  // For GATE_OUT, which opened the stream `id`. False for an id that is none of the gate's or is in use, and where
+  // there are too many: the gate is told.
+  bool AcceptStream(uint16_t id, StreamEvents events);
   // No more than GATE_STREAM_WINDOW bytes that on_written has not told of.
   void WriteStream(uint16_t id, absl::string_view bytes);
   void CloseStream(uint16_t id, bool half);

@@ -25,6 +25,18 @@ class Pump : public std::enable_shared_from_this<Pump> {
 
   void Dial() {
     const uint16_t port = static_cast<uint16_t>(port_);
+    stream_ =
+        link_->OpenStream(GATE_DIAL, absl::string_view(reinterpret_cast<const char*>(&port), sizeof port), Events());
+  }
+
+  void Accept(uint16_t stream) {
+    stream_ = stream;
+    if (!link_->AcceptStream(stream, Events())) return Answer(absl::ResourceExhaustedError("too many streams"));
+    OnOpened();
+  }
+
+ private:
+  StreamEvents Events() {
     StreamEvents events;
     const std::shared_ptr<Pump> self = shared_from_this();
     events.on_opened = [self] { self->OnOpened(); };
@@ -32,16 +44,15 @@ class Pump : public std::enable_shared_from_this<Pump> {
     events.on_read_end = [self] { self->OnReadEnd(); };
     events.on_written = [self](uint32_t bytes) { self->OnWritten(bytes); };
     events.on_end = [self](int error, int) { self->OnEnd(error); };
-    stream_ = link_->OpenStream(GATE_DIAL, absl::string_view(reinterpret_cast<const char*>(&port), sizeof port),
-                                std::move(events));
+    return events;
   }
 
- private:
   void Answer(absl::StatusOr<UniqueFd> fd) {
     if (const Done done = std::exchange(done_, nullptr)) done(std::move(fd));
   }
 
   void OnOpened() {
+    if (fd_.valid()) return;  // Said twice.
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) {
       const absl::Status status = ErrnoStatus(errno, "socketpair");
@@ -161,6 +172,14 @@ class Pump : public std::enable_shared_from_this<Pump> {
 
 void DialThroughGate(Reactor& reactor, GateLink& link, int port, std::function<void(absl::StatusOr<UniqueFd>)> done) {
   std::make_shared<Pump>(reactor, link, port, std::move(done))->Dial();
+}
+
+absl::StatusOr<UniqueFd> AcceptFromGate(Reactor& reactor, GateLink& link, uint16_t id) {
+  absl::StatusOr<UniqueFd> answer = absl::CancelledError("not answered");
+  std::make_shared<Pump>(reactor, link, 0, [&answer](absl::StatusOr<UniqueFd> fd) {
+    answer = std::move(fd);
+  })->Accept(id);
+  return answer;
 }
 
 }  // namespace mayfly::kubernetes

@@ -18,6 +18,9 @@ namespace mayfly::kubernetes {
 // breaks, or the link ends; it must not outlive either. Reads at most 16 KiB a turn.
 void DialThroughGate(Reactor& reactor, GateLink& link, int port, std::function<void(absl::StatusOr<UniqueFd>)> done);
 
+// The same for the stream `id` that the gate has opened (GATE_OUT): what is said to the socket, the pod hears.
+absl::StatusOr<UniqueFd> AcceptFromGate(Reactor& reactor, GateLink& link, uint16_t id);
+
 }  // namespace mayfly::kubernetes
 
 #endif  // MAYFLY_SERVER_ENGINE_KUBERNETES_GATE_PUMP_H_

@@ -5,13 +5,14 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "mayfly/base/status.h"
 #include "server/base/folder.h"
 #include "server/engine/kubernetes/admission.h"
 #include "server/engine/kubernetes/client/api_client.h"
-#include "server/engine/kubernetes/gate_pump.h"
+#include "server/engine/kubernetes/replicated_node.h"
+#include "server/engine/kubernetes/scope_notes.h"
 #include "server/obs/log.h"
 
 namespace mayfly::kubernetes {
@@ -32,6 +33,7 @@ KubeScope::KubeScope(ScopeHost* host, JournalEntry entry)
 KubeScope::~KubeScope() {
   host_->reactor().CancelTimer(retry_);
   host_->reactor().CancelTimer(release_limit_);
+  host_->reactor().CancelTimer(tell_again_);
 }
 
 KubeScope::Answer KubeScope::Guarded(Answer fn) {
@@ -42,6 +44,8 @@ KubeScope::Answer KubeScope::Guarded(Answer fn) {
 
 void KubeScope::Emit(const EngineEvent& event) {
   host_->Emit(event);
+  if (event.kind == EngineEvent::Kind::kReady) SetRoutesReady(event.node, true);
+  if (event.kind == EngineEvent::Kind::kExited) SetRoutesReady(event.node, false);
   if (phase_ != Phase::kDestroying || event.kind != EngineEvent::Kind::kExited) return;
   // Never inline: the node is not done with it.
   reactor().AddTimer(absl::ZeroDuration(), [weak = std::weak_ptr<KubeScope*>(self_)] {
@@ -71,31 +75,36 @@ void KubeScope::Apply(Creation creation, Answer answer) {
   host_->api().Apply(creation.collection, std::move(creation.object), host_->Here(std::move(answer)));
 }
 
-void KubeScope::DeletePod(const std::string& name, const std::string& uid) {
+void KubeScope::Delete(const std::string& path, const std::string& uid) {
   kube::DeleteOptions options;
   options.uid = uid;
-  options.grace_seconds = 1;
-  host_->api().Delete(absl::StrCat(PodsPath(place_.scope), "/", name), options,
-                      host_->Here([](const absl::StatusOr<json>& answer) {
-                        // The namespace's end takes it along at the latest.
-                        if (!answer.ok() && !absl::IsCancelled(answer.status())) {
-                          LogWarning(answer.status().message());
-                        }
-                      }));
+  if (absl::StrContains(path, "/pods/")) options.grace_seconds = 1;
+  host_->api().Delete(path, options, host_->Here([](const absl::StatusOr<json>& answer) {
+    // The namespace's end takes it along at the latest.
+    if (!answer.ok() && !absl::IsCancelled(answer.status())) {
+      LogWarning(answer.status().message());
+    }
+  }));
 }
 
 PodOptions KubeScope::MakePodOptions(const std::string& pod) const {
   return host_->MakePodOptions(place_.scope, pod);
 }
 
-PodNode* KubeScope::FindNode(const std::string& name) {
+KubeNode* KubeScope::FindNode(const std::string& name) {
   const auto it = nodes_.find(name);
   return it == nodes_.end() ? nullptr : it->second.get();
 }
 
-PodNode& KubeScope::AddNode(const std::string& name) {
-  std::unique_ptr<PodNode>& node = nodes_[name];
-  if (node == nullptr) node = std::make_unique<PodNode>(this, name);
+KubeNode& KubeScope::AddNode(const std::string& name, bool replicated) {
+  std::unique_ptr<KubeNode>& node = nodes_[name];
+  if (node != nullptr && (node->replicated() == replicated || node->Live())) return *node;
+  if (node != nullptr) node->Retire();
+  if (replicated) {
+    node = std::make_unique<ReplicatedNode>(this, name);
+  } else {
+    node = std::make_unique<PodNode>(this, name);
+  }
   return *node;
 }
 
@@ -109,6 +118,7 @@ void KubeScope::Make() {
     return Fail(cause);
   }
   making_ = true;
+  notes_ = NotesOf(space.object);
   host_->api().Create(space.collection, space.object,
                       host_->Here(Guarded([this](const auto& answer) { OnNamespaceMade(answer); })));
 }
@@ -148,6 +158,7 @@ void KubeScope::MakeObjects() {
              if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) {
                LogWarning(written.message());
              }
+             TellNotes();
              for (const auto& fn : std::exchange(waiting_, {})) fn();
            }));
   }
@@ -163,8 +174,9 @@ void KubeScope::RepeatReady() {
   if (phase_ == Phase::kReady) EmitScope(EngineEvent::Kind::kScopeReady);
 }
 
-void KubeScope::Adopt(const std::string& uid) {
-  entry_.uid = uid;
+void KubeScope::Adopt(const json& space) {
+  entry_.uid = space.at("metadata").at("uid").get<std::string>();
+  notes_ = NotesOf(space);
   if (entry_.ready) {
     phase_ = Phase::kReady;
   } else if (!entry_.destroying) {
@@ -182,56 +194,31 @@ void KubeScope::Lose(const std::string& message) {
 }
 
 void KubeScope::Prepare(const NodeRef& ref, const ProcessSpec& process) {
-  PodNode& node = AddNode(ref.node);
+  KubeNode& node = AddNode(ref.node, process.replicas > 1);
   if (phase_ == Phase::kReady) return node.Prepare(ref.attempt, process);
   if (phase_ == Phase::kCreating) {
     waiting_.push_back([this, ref, process] { FindNode(ref.node)->Prepare(ref.attempt, process); });
   }
 }
 
-absl::Status KubeScope::Expose(const NodeRef& ref, int port, int host_port) {
-  const std::string key = absl::StrCat(ref.node, ":", port);
-  if (addresses_.count(key) == 0) {
-    MAYFLY_ASSIGN_OR_RETURN(const int fd, ListenOnHost(absl::StrCat(entry_.spec.environment, "/", key), host_port));
-    const std::string address = absl::StrCat("127.0.0.1:", PortOf(fd));
-    const ConnectFn connect = [this, node = ref.node, port](std::function<void(absl::StatusOr<int>)> done) {
-      PodNode* const target = FindNode(node);
-      if (target == nullptr || target->link() == nullptr) return done(absl::UnavailableError("it does not run"));
-      DialThroughGate(reactor(), *target->link(), port, [done](absl::StatusOr<UniqueFd> joined) {
-        joined.ok() ? done(joined->release()) : done(joined.status());
-      });
-    };
-    MAYFLY_ASSIGN_OR_RETURN(auto proxy, TcpProxy::Create(reactor(), fd, connect));
-    proxies_.push_back(std::move(proxy));
-    addresses_[key] = address;
-  }
-  EngineEvent event;
-  event.kind = EngineEvent::Kind::kExposed;
-  event.node = ref;
-  event.when = reactor().Now();
-  event.port = port;
-  event.address = addresses_[key];
-  host_->Emit(event);
-  return absl::OkStatus();
-}
-
-void KubeScope::OnPod(const std::string& name, int attempt, const json* pod) {
-  PodNode* const node = FindNode(name);
+void KubeScope::OnPod(const std::string& name, const std::string& pod, const std::string& uid, int attempt,
+                      const json* object) {
+  KubeNode* const node = FindNode(name);
   if (node == nullptr || node->attempt() != attempt) return;
-  if (!ended()) return node->OnPod(pod);
-  if (pod == nullptr) {
+  if (!ended()) return node->OnPodEvent(pod, uid, attempt, object);
+  if (object != nullptr) return;
+  if (node->replicated()) {
+    node->OnPodEvent(pod, uid, attempt, nullptr);
+  } else {
     node->OnGone();
-    TryRelease();
   }
+  TryRelease();
 }
 
 void KubeScope::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
-  const std::vector<std::string> names = absl::StrSplit(hello.pod, absl::MaxSplits('/', 1));
+  if (ended()) return link->Send(GATE_KILL, 1, 0, "");
   for (const auto& [name, node] : nodes_) {
-    if (node->pod() != names[0] || node->state() == PodNode::State::kNew) continue;
-    if (ended()) return link->Send(GATE_KILL, 1, 0, "");
-    if (names.size() == 2) return node->OnSidecarGate(names[1], hello, std::move(link));
-    return node->OnGate(hello, std::move(link));
+    if (node->TakeGate(hello, link)) return;
   }
 }
 

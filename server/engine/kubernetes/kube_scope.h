@@ -5,10 +5,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "server/base/unique_fd.h"
+#include "server/engine/kubernetes/ingress_route.h"
 #include "server/engine/kubernetes/journal.h"
 #include "server/engine/kubernetes/pod_node.h"
 #include "server/engine/parts/proxy.h"
@@ -33,6 +35,11 @@ class ScopeHost {
   virtual PodOptions MakePodOptions(const std::string& scope, const std::string& pod) const = 0;
   virtual const std::string& gate_program() const = 0;
   virtual const std::string& installation() const = 0;
+  virtual const IngressOptions& ingress() const = 0;
+  // The answer comes on the engine's thread.
+  virtual void Ask(http::Request request, std::function<void(http::Outcome)> done) = 0;
+  // As PodHost::ConnectOut; `who` is for the log.
+  virtual void ConnectOut(const std::string& who, const EgressTarget& target, UniqueFd socket) = 0;
   // Nothing is left of it; the host forgets it, soon.
   virtual void OnScopeGone(const std::string& scope) = 0;
 };
@@ -50,26 +57,30 @@ class KubeScope final : public PodHost {
   const std::string& identity() const { return entry_.identity; }
   Phase phase() const { return phase_; }
   bool ended() const { return phase_ == Phase::kDestroying || phase_ == Phase::kReleased; }
-  PodNode* FindNode(const std::string& name);
-  const std::map<std::string, std::unique_ptr<PodNode>>& nodes() const { return nodes_; }
+  KubeNode* FindNode(const std::string& name);
+  const std::map<std::string, std::unique_ptr<KubeNode>>& nodes() const { return nodes_; }
   const std::map<std::string, std::string>& addresses() const { return addresses_; }
 
   // Writes down the intent, then makes the namespace and what every one holds; kScopeReady or kScopeFailed.
   void Make();
   // Found again by recovery; what a half made one lacks is made, and kScopeReady follows.
-  void Adopt(const std::string& uid);
+  void Adopt(const nlohmann::json& space);
+  // What its request says by now of labels and expiry is written to the namespace, for people, in time.
+  void Retell(const ScopeSpec& spec);
   // Its namespace vanished while nobody looked.
   void Lose(const std::string& message);
   void RepeatReady();
   void Prepare(const NodeRef& ref, const ProcessSpec& process);
-  PodNode& AddNode(const std::string& name);
+  KubeNode& AddNode(const std::string& name, bool replicated);
   absl::Status Expose(const NodeRef& ref, int port, int host_port);
   void Destroy();
 
   // As the cluster tells.
   void OnNamespace(const nlohmann::json* object);  // Null: it is not there any more.
-  void OnPod(const std::string& node, int attempt, const nlohmann::json* pod);
+  void OnPod(const std::string& node, const std::string& pod, const std::string& uid, int attempt,
+             const nlohmann::json* object);  // Null: it was deleted.
   void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
+  void OnIngress(const std::string& name, const nlohmann::json* ingress);  // Null as above.
 
   // PodHost.
   Reactor& reactor() override { return host_->reactor(); }
@@ -78,8 +89,11 @@ class KubeScope final : public PodHost {
   int log_folder() const override { return log_folder_.get(); }
   void Create(Creation creation, Answer answer) override;
   void Apply(Creation creation, Answer answer) override;
-  void DeletePod(const std::string& name, const std::string& uid) override;
+  void OnOutput(absl::string_view, bool) override {}  // Is in the log folder.
+  void Delete(const std::string& path, const std::string& uid) override;
   PodOptions MakePodOptions(const std::string& pod) const override;
+  void ConnectOut(const std::string& node, const EgressTarget& target, UniqueFd socket) override;
+  std::vector<GateLink*> Gates() override;
   kube::ApiClient& api() override { return host_->api(); }
   std::function<void(absl::StatusOr<nlohmann::json>)> Here(Answer answer) override {
     return host_->Here(std::move(answer));
@@ -94,24 +108,39 @@ class KubeScope final : public PodHost {
   void DeletePods();
   void TryRelease();
   void Gone();
+  void TellNotes();
   Answer Guarded(Answer fn);
+  absl::Status ExposeOnHost(const NodeRef& ref, int port, int host_port);
+  void ExposeByIngress(const NodeRef& ref, int port, const ProcessSpec& process);
+  void TellExposed(const NodeRef& ref, int port, const IngressRoute::Told& told);
+  void SetRoutesReady(const NodeRef& ref, bool ready);
+  void RemoveRoutes();
 
   ScopeHost* const host_;
   JournalEntry entry_;
   const Place place_;
   Phase phase_ = Phase::kCreating;
   UniqueFd log_folder_;
-  std::map<std::string, std::unique_ptr<PodNode>> nodes_;
+  std::map<std::string, std::unique_ptr<KubeNode>> nodes_;
   std::map<std::string, std::string> addresses_;  // Exposed, by "node:port".
   std::vector<std::unique_ptr<TcpProxy>> proxies_;
-  std::vector<std::function<void()>> waiting_;  // Until it is ready.
+  struct Route {
+    NodeRef ref;  // The latest that asked.
+    int port = 0;
+    std::unique_ptr<IngressRoute> route;
+  };
+  std::map<std::string, Route> routes_;              // By the name of their Ingress.
+  std::map<std::string, nlohmann::json> ingresses_;  // As the cluster has them.
+  std::vector<std::function<void()>> waiting_;       // Until it is ready.
   int objects_missing_ = 0;
   bool making_ = false;  // The answer to the namespace's creation has not come.
   bool deletion_accepted_ = false, namespace_gone_ = false;
   absl::Duration destroyed_at_;
   Receipt receipt_;
   std::vector<std::string> blockers_;
-  Reactor::TimerId retry_ = 0, release_limit_ = 0;
+  std::map<std::string, std::string> notes_;  // Annotations that the namespace has of us, as far as known.
+  bool telling_ = false;
+  Reactor::TimerId retry_ = 0, release_limit_ = 0, tell_again_ = 0;
   int retries_ = 0;
   std::shared_ptr<KubeScope*> self_;
 };

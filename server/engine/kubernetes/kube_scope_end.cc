@@ -44,10 +44,11 @@ void KubeScope::Destroy() {
   entry_.destroying = true;
   waiting_.clear();
   if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) LogWarning(written.message());
-  receipt_.ports = static_cast<int>(proxies_.size());
+  receipt_.ports = static_cast<int>(proxies_.size() + routes_.size());
   proxies_.clear();
+  RemoveRoutes();
   for (const auto& [name, node] : nodes_) {
-    receipt_.processes += node->HasProcess();
+    receipt_.processes += node->Processes();
     node->Kill();
   }
   release_limit_ = reactor().AddTimer(kReleaseLimit, [this] {
@@ -113,7 +114,7 @@ void KubeScope::TryRelease() {
   if (phase_ != Phase::kDestroying || !deletion_accepted_) return;
   for (const auto& [name, node] : nodes_) {
     // Without a connection nothing was started, or the kubelet ends it.
-    if (node->HasProcess()) return;
+    if (node->Processes() > 0) return;
   }
   phase_ = Phase::kReleased;
   for (const auto& [name, node] : nodes_) node->OnGone();

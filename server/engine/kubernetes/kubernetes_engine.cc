@@ -51,6 +51,7 @@ absl::StatusOr<std::string> AddressTowards(absl::string_view url) {
 
 absl::StatusOr<std::unique_ptr<KubernetesEngine>> KubernetesEngine::Create(KubernetesEngineOptions options,
                                                                            EngineEventSink* sink) {
+  MAYFLY_RETURN_IF_ERROR(CheckIngress(options.ingress));
   MAYFLY_ASSIGN_OR_RETURN(Journal journal, Journal::Open(absl::StrCat(options.state_dir, "/kubernetes")));
   auto engine = std::make_unique<KubernetesEngineImpl>(std::move(options), std::move(journal), sink);
   MAYFLY_RETURN_IF_ERROR(engine->Begin());
@@ -94,6 +95,7 @@ absl::Status KubernetesEngineImpl::Begin() {
   MAYFLY_RETURN_IF_ERROR(journal_.SetValue("gate-address", hub_->address()));
   // One answer before anything is promised: it finds wrong credentials and addresses.
   MAYFLY_RETURN_IF_ERROR(Annotate(ListAndWait("/api/v1/namespaces").status(), "the Kubernetes API server"));
+  MAYFLY_RETURN_IF_ERROR(StartDialer());
   StartWatches();
   return absl::OkStatus();
 }
@@ -102,11 +104,14 @@ KubernetesEngineImpl::~KubernetesEngineImpl() {
   pod_watch_.reset();
   namespace_watch_.reset();
   event_watch_.reset();
+  ingress_watch_.reset();
   io_.Run([this] {
     relays_.clear();
     scopes_.clear();
+    outside_.reset();
     hub_.reset();
   });
+  asker_.reset();
   // Their last answers find nobody.
   registries_.reset();
   api_.reset();
@@ -117,7 +122,7 @@ Capabilities KubernetesEngineImpl::Describe() {
   out.engine = "kubernetes";
   out.usable = true;
   out.images = out.users = out.memory_limits = out.cpu_limits = out.disk_limits = true;
-  out.needs_images = out.volumes = out.sidecars = true;
+  out.needs_images = out.volumes = out.sidecars = out.replicas = true;
   // All pods at once, and the engine itself says what they wait for and when that is over.
   out.prepare_window = 1000;
   out.prepare_limit = absl::Minutes(10);
@@ -143,17 +148,18 @@ absl::StatusOr<KubeScope*> KubernetesEngineImpl::FindScope(const std::string& id
   return it->second.get();
 }
 
-absl::StatusOr<PodNode*> KubernetesEngineImpl::FindNode(const NodeRef& ref, KubeScope** scope) {
+absl::StatusOr<KubeNode*> KubernetesEngineImpl::FindNode(const NodeRef& ref, KubeScope** scope) {
   MAYFLY_ASSIGN_OR_RETURN(KubeScope* const found, FindScope(ref.scope));
-  PodNode* const node = found->FindNode(ref.node);
+  KubeNode* const node = found->FindNode(ref.node);
   if (node == nullptr) return absl::NotFoundError(absl::StrCat("no node ", ref.node));
   if (scope != nullptr) *scope = found;
   return node;
 }
 
 absl::StatusOr<PodNode*> KubernetesEngineImpl::FindRunning(const NodeRef& ref) {
-  MAYFLY_ASSIGN_OR_RETURN(PodNode* const node, FindNode(ref));
-  if (!node->Runs()) return absl::FailedPreconditionError(absl::StrCat(ref.node, " does not run"));
+  MAYFLY_ASSIGN_OR_RETURN(KubeNode* const found, FindNode(ref));
+  PodNode* const node = found->Runs() ? found->Target() : nullptr;
+  if (node == nullptr) return absl::FailedPreconditionError(absl::StrCat(ref.node, " does not run"));
   return node;
 }
 
@@ -169,6 +175,7 @@ absl::Status KubernetesEngineImpl::CreateScope(const ScopeSpec& spec) {
       if (known.spec().owner != spec.owner || known.spec().environment != spec.environment) {
         return absl::AlreadyExistsError(absl::StrCat("scope ", spec.id, " exists"));
       }
+      known.Retell(spec);
       known.RepeatReady();
       return absl::OkStatus();
     }
@@ -193,7 +200,7 @@ absl::Status KubernetesEngineImpl::Prepare(const NodeRef& ref, const ProcessSpec
   MAYFLY_RETURN_IF_ERROR(CheckProcess(with_command));
   return OnThread([&]() -> absl::Status {
     MAYFLY_ASSIGN_OR_RETURN(KubeScope* const scope, FindScope(ref.scope));
-    if (PodNode* const node = scope->FindNode(ref.node); node != nullptr) {
+    if (KubeNode* const node = scope->FindNode(ref.node); node != nullptr) {
       if (ref.attempt < node->attempt()) return absl::FailedPreconditionError("an attempt that has passed");
       if (ref.attempt > node->attempt() && node->Live()) {
         return absl::FailedPreconditionError(absl::StrCat(ref.node, " still runs attempt ", node->attempt()));
@@ -203,7 +210,7 @@ absl::Status KubernetesEngineImpl::Prepare(const NodeRef& ref, const ProcessSpec
       if (pending->second.attempt == ref.attempt) return absl::OkStatus();
       if (pending->second.attempt > ref.attempt) return absl::FailedPreconditionError("an attempt that has passed");
     }
-    scope->AddNode(ref.node);
+    scope->AddNode(ref.node, process.replicas > 1);
     PrepareResolved(ref, process);
     return absl::OkStatus();
   });
@@ -211,7 +218,7 @@ absl::Status KubernetesEngineImpl::Prepare(const NodeRef& ref, const ProcessSpec
 
 absl::Status KubernetesEngineImpl::Start(const NodeRef& ref, bool one_shot) {
   return OnThread([&]() -> absl::Status {
-    MAYFLY_ASSIGN_OR_RETURN(PodNode* const node, FindNode(ref));
+    MAYFLY_ASSIGN_OR_RETURN(KubeNode* const node, FindNode(ref));
     const auto pending = pending_.find({ref.scope, ref.node});
     if (pending != pending_.end() && pending->second.attempt == ref.attempt) {
       pending->second.started = true;
@@ -228,7 +235,7 @@ absl::Status KubernetesEngineImpl::Start(const NodeRef& ref, bool one_shot) {
 
 absl::Status KubernetesEngineImpl::Stop(const NodeRef& ref) {
   return OnThread([&]() -> absl::Status {
-    MAYFLY_ASSIGN_OR_RETURN(PodNode* const node, FindNode(ref));
+    MAYFLY_ASSIGN_OR_RETURN(KubeNode* const node, FindNode(ref));
     if (!StopPending(ref)) node->Stop();
     return absl::OkStatus();
   });

@@ -11,6 +11,7 @@
 #include "mayfly/engine/engine.h"
 #include "mayfly/engine/interactive.h"
 #include "server/engine/kubernetes/client/endpoint.h"
+#include "server/engine/kubernetes/ingress_objects.h"
 
 namespace mayfly::kubernetes {
 
@@ -22,14 +23,16 @@ struct KubernetesEngineOptions {
   std::string registry;     // Put before images that name no registry.
   std::string registry_config;                 // A docker config.json with credentials for registries; may be empty.
   std::vector<std::string> registry_insecure;  // "HOST:PORT" of registries that are spoken to over plain http.
+  IngressOptions ingress;
+  bool egress_to_host = false;  // Names in `egress` may lead to this machine's loopback.
 };
 
 // Thread-safe. Owns one thread of its own and those of its client; `sink` must outlive it. Environments live on when it
 // is destroyed, for a later one with the same state folder to Recover.
 class KubernetesEngine : public Engine, public Execer, public Connector, public FileCollector {
  public:
-  // UNAVAILABLE and its like when the API server does not answer or lets nobody in; the gates' port can be taken
-  // (ALREADY_EXISTS).
+  // INVALID_ARGUMENT for options that cannot be; UNAVAILABLE and its like when the API server does not answer or lets
+  // nobody in; the gates' port can be taken (ALREADY_EXISTS).
   static absl::StatusOr<std::unique_ptr<KubernetesEngine>> Create(KubernetesEngineOptions options,
                                                                   EngineEventSink* sink);
 };

@@ -79,7 +79,9 @@ void KubernetesEngineImpl::Collect(const NodeRef& ref, std::vector<std::string> 
     if (!node.ok()) return done(node.status());
     const auto receiver = std::make_shared<FileReceiver>(destination, max_bytes);
     const auto failure = std::make_shared<absl::Status>();
-    (*node)->Collect(
+    PodNode* const target = (*node)->Target();
+    if (target == nullptr) return done(absl::FailedPreconditionError("nothing of it is there"));
+    target->Collect(
         paths, max_bytes,
         [receiver, failure](absl::string_view bytes) {
           if (failure->ok()) *failure = receiver->Feed(bytes);

@@ -42,7 +42,8 @@ void KubernetesEngineImpl::OnWarning(const json& event) {
   const std::string name = text("name"), uid = text("uid");
   for (const auto& [unused, node] : scope->second->nodes()) {
     // Events outlive their pods: only what is said of this very one counts.
-    if (node->pod() == name && node->uid() == uid) return node->OnWarning(event);
+    PodNode* const pod = node->FindPod(name);
+    if (pod != nullptr && pod->uid() == uid) return pod->OnWarning(event);
   }
 }
 

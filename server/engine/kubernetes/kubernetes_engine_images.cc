@@ -87,7 +87,7 @@ void KubernetesEngineImpl::PrepareResolved(const NodeRef& ref, const ProcessSpec
     Emit(event);
     if (!resolved.refused.empty()) return;
     (*scope)->Prepare(ref, resolved.process);
-    PodNode* const node = (*scope)->FindNode(ref.node);
+    KubeNode* const node = (*scope)->FindNode(ref.node);
     if (pending.started && node != nullptr) node->Start(pending.one_shot);
   });
 }

@@ -19,9 +19,11 @@
 #include "server/engine/kubernetes/journal.h"
 #include "server/engine/kubernetes/kube_scope.h"
 #include "server/engine/kubernetes/kubernetes_engine.h"
+#include "server/engine/kubernetes/outside_dialer.h"
 #include "server/engine/parts/fd_stream.h"
 #include "server/engine/parts/io_thread.h"
 #include "server/engine/parts/relay.h"
+#include "server/http/client.h"
 #include "server/http/websocket.h"
 
 namespace mayfly::kubernetes {
@@ -51,7 +53,7 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
 
   // ---- The engine's thread. ----
   absl::StatusOr<KubeScope*> FindScope(const std::string& id);
-  absl::StatusOr<PodNode*> FindNode(const NodeRef& ref, KubeScope** scope = nullptr);
+  absl::StatusOr<KubeNode*> FindNode(const NodeRef& ref, KubeScope** scope = nullptr);
   absl::StatusOr<PodNode*> FindRunning(const NodeRef& ref);
   void StartWatches();
   void WatchWarnings();
@@ -60,10 +62,14 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   void DescribeNow(Capabilities* out);
   void OnWarning(const nlohmann::json& event);
   void OnPods(std::vector<nlohmann::json> pods);
-  void Missing(const std::string& scope, const std::string& name, const PodNode& node);
+  void Missing(const std::string& scope, const std::string& node, int attempt, const std::string& pod,
+               const std::string& uid);
   void OnPodEvent(kube::WatchEvent event, const nlohmann::json& pod);
   void OnNamespaces(const std::vector<nlohmann::json>& all);
   void OnNamespaceEvent(kube::WatchEvent event, const nlohmann::json& object);
+  void StartIngressWatch();
+  void OnIngresses(const std::vector<nlohmann::json>& all);
+  void OnIngressEvent(kube::WatchEvent event, const nlohmann::json& ingress);
   void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
   absl::StatusOr<nlohmann::json> ListAndWait(const std::string& collection);
   FoundScope Found(const JournalEntry& entry, const nlohmann::json* ns, const std::vector<const nlohmann::json*>& pods);
@@ -90,6 +96,10 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   PodOptions MakePodOptions(const std::string& scope, const std::string& pod) const override;
   const std::string& gate_program() const override;
   const std::string& installation() const override { return options_.installation; }
+  const IngressOptions& ingress() const override { return options_.ingress; }
+  void Ask(http::Request request, std::function<void(http::Outcome)> done) override;
+  void ConnectOut(const std::string& who, const EgressTarget& target, UniqueFd socket) override;
+  absl::Status StartDialer();
   void OnScopeGone(const std::string& scope) override;
 
   const KubernetesEngineOptions options_;
@@ -100,8 +110,10 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   registry::DockerConfig credentials_;
   std::unique_ptr<registry::RegistryClient> registries_;
   http::WebSocketClient sockets_;
+  std::unique_ptr<http::Client> asker_;  // Null without an ingress domain.
   // The engine's thread's.
   std::unique_ptr<GateHub> hub_;
+  std::unique_ptr<OutsideDialer> outside_;
   std::map<std::string, std::unique_ptr<KubeScope>> scopes_;
   std::map<std::string, std::unique_ptr<ImageBook>> books_;  // By scope.
   struct Pending {
@@ -113,7 +125,7 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   std::vector<EngineEvent> held_;  // While recovering.
   std::map<uint64_t, std::unique_ptr<Relay>> relays_;
   uint64_t last_relay_ = 0;
-  std::unique_ptr<kube::Watch> pod_watch_, namespace_watch_, event_watch_;
+  std::unique_ptr<kube::Watch> pod_watch_, namespace_watch_, event_watch_, ingress_watch_;
   Mutex mutex_;
   CondVar called_;
   uint64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;  // Of gates, so far.

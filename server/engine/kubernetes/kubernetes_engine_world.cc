@@ -103,30 +103,32 @@ void KubernetesEngineImpl::OnPods(std::vector<json> pods) {
   }
   for (const auto& [id, scope] : scopes_) {
     for (const auto& [name, node] : scope->nodes()) {
-      if (node->Live() && node->created() && seen.count({id, node->pod()}) == 0) Missing(id, name, *node);
+      for (const auto& [pod, uid] : node->Pods()) {
+        if (seen.count({id, pod}) == 0) Missing(id, name, node->attempt(), pod, uid);
+      }
     }
   }
 }
 
-void KubernetesEngineImpl::Missing(const std::string& scope, const std::string& name, const PodNode& node) {
+void KubernetesEngineImpl::Missing(const std::string& scope, const std::string& node, int attempt,
+                                   const std::string& pod, const std::string& uid) {
   // The list may be older than the pod: ask for it.
-  api_->Get(absl::StrCat(PodsPath(scope), "/", node.pod()),
-            Here([this, scope, name, attempt = node.attempt(), uid = node.uid()](const absl::StatusOr<json>& answer) {
+  api_->Get(absl::StrCat(PodsPath(scope), "/", pod),
+            Here([this, scope, node, attempt, pod, uid](const absl::StatusOr<json>& answer) {
               const auto it = scopes_.find(scope);
               if (it == scopes_.end() || (!answer.ok() && !absl::IsNotFound(answer.status()))) return;
               if (answer.ok() && Uid(*answer) == uid) return;
-              it->second->OnPod(name, attempt, nullptr);
+              it->second->OnPod(node, pod, uid, attempt, nullptr);
             }));
 }
 
 void KubernetesEngineImpl::OnPodEvent(kube::WatchEvent event, const json& pod) {
   const auto it = scopes_.find(pod["metadata"].value("namespace", ""));
   if (it == scopes_.end()) return;
-  const std::string node = Meta(pod, "labels", kNode);
-  PodNode* const known = it->second->FindNode(node);
-  // Labels can be copied; a pod that is not the recorded one is none of ours.
-  if (known == nullptr || (!known->uid().empty() && known->uid() != Uid(pod))) return;
-  it->second->OnPod(node, Attempt(pod), event == kube::WatchEvent::kDeleted ? nullptr : &pod);
+  // Labels can be copied; this is a secret of ours.
+  if (Meta(pod, "annotations", kIdentity) != it->second->identity()) return;
+  it->second->OnPod(Meta(pod, "labels", kNode), Name(pod), Uid(pod), Attempt(pod),
+                    event == kube::WatchEvent::kDeleted ? nullptr : &pod);
 }
 
 void KubernetesEngineImpl::OnNamespaces(const std::vector<json>& all) {
@@ -202,14 +204,20 @@ FoundScope KubernetesEngineImpl::Found(const JournalEntry& entry, const json* ns
     });
     return found;
   }
-  scope.Adopt(Uid(*ns));
+  scope.Adopt(*ns);
   std::map<std::string, const json*> latest;
   for (const json* const pod : pods) {
     const json*& known = latest[Meta(*pod, "labels", kNode)];
     if (known == nullptr || Attempt(*known) < Attempt(*pod)) known = pod;
   }
-  for (const auto& [name, pod] : latest) {
-    scope.AddNode(name).Adopt(Attempt(*pod), Uid(*pod), ProcessOf(Meta(*pod, "annotations", kProcess)));
+  for (const json* const pod : pods) {
+    const std::string name = Meta(*pod, "labels", kNode);
+    const ProcessSpec process = ProcessOf(Meta(*pod, "annotations", kProcess));
+    const bool replicated = process.replicas > 1;
+    // One that is being replaced is none any more.
+    const bool leaves = replicated && pod->at("metadata").contains("deletionTimestamp");
+    if (leaves || Attempt(*pod) != Attempt(*latest[name])) continue;
+    scope.AddNode(name, replicated).Adopt(Attempt(*pod), Name(*pod), Uid(*pod), process);
   }
   return found;
 }
@@ -245,6 +253,8 @@ absl::StatusOr<std::vector<FoundScope>> KubernetesEngineImpl::Recover() {
       found.push_back(Found(entry, ns, inside));
     }
   });
+  // Not before: what it tells first is for the scopes that were found.
+  if (!options_.ingress.domain.empty() && ingress_watch_ == nullptr) StartIngressWatch();
   if (status.ok()) AwaitCalls(kCallLimit);
   io_.Run([&] {
     for (FoundScope& scope : found) {

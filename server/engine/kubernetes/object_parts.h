@@ -20,6 +20,10 @@ nlohmann::json Object(const Place& place, const char* api, const char* kind, abs
 // container may do.
 inline constexpr char kGateProgram[] = "/.mayfly/gate";
 nlohmann::json GateMounts();
+// Appends the variable by which a gate knows whom to call, who it is and what proves it. `pod` that ends with '@' is a
+// workload's: the pod's own name comes behind it.
+void AddGateVariable(const std::string& before, absl::string_view pod, const std::string& behind,
+                     const std::string& token, nlohmann::json* env);
 nlohmann::json SecurityContext();
 
 }  // namespace mayfly::kubernetes

@@ -11,8 +11,11 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "server/engine/kubernetes/claims.h"
+#include "server/engine/kubernetes/egress_objects.h"
 #include "server/engine/kubernetes/object_parts.h"
+#include "server/engine/kubernetes/scope_notes.h"
 #include "server/engine/kubernetes/sidecars.h"
+#include "server/engine/kubernetes/workload_objects.h"
 
 namespace mayfly::kubernetes {
 namespace {
@@ -108,6 +111,10 @@ json Secret(const Place& place, const NodeRef& node, const ProcessSpec& process)
   return object;
 }
 
+std::string GateIdentity(const NodeRef& node, const ProcessSpec& process) {
+  return process.replicas > 1 ? WorkloadIdentity(node.node, node.attempt) : PodName(node.node, node.attempt);
+}
+
 json Variables(const NodeRef& node, const ProcessSpec& process, const PodOptions& options, absl::string_view scope) {
   json out = json::array();
   const auto add = [&out](const std::string& name, const std::string& value) {
@@ -125,12 +132,13 @@ json Variables(const NodeRef& node, const ProcessSpec& process, const PodOptions
          {"valueFrom", {{"secretKeyRef", {{"name", SecretName(node)}, {"key", absl::StrCat("env.", name)}}}}}});
   }
   if (process.probe.kind == Probe::Kind::kNotify) add("NOTIFY_SOCKET", kNotifySocket);
-  add("MAYFLY_GATE",
-      absl::StrCat(options.gate_address, " ", scope, "/", PodName(node.node, node.attempt), " ", options.gate_token));
+  AddGateVariable(absl::StrCat(options.gate_address, " ", scope, "/"), GateIdentity(node, process), "",
+                  options.gate_token, &out);
   add("MAYFLY_GATE_STOP", absl::StrCat(process.stop.signal));
   if (!process.image_workdir.empty() && !absl::StartsWith(process.image_workdir, "/")) {
     add("MAYFLY_GATE_DIR", process.image_workdir);
   }
+  if (const std::string ways = GateOutVariable(process); !ways.empty()) add("MAYFLY_GATE_OUT", ways);
   return out;
 }
 
@@ -185,7 +193,8 @@ json PodSecurity(const ProcessSpec& process) {
                    {"seccompProfile", {{"type", "RuntimeDefault"}}}};
   const bool low =
       std::any_of(process.ports.begin(), process.ports.end(), [](const Port& p) { return p.number < 1024; });
-  if (low) security["sysctls"] = json::array({{{"name", "net.ipv4.ip_unprivileged_port_start"}, {"value", "0"}}});
+  if (low || HasLowWayOut(process))
+    security["sysctls"] = json::array({{{"name", "net.ipv4.ip_unprivileged_port_start"}, {"value", "0"}}});
   return security;
 }
 
@@ -193,9 +202,15 @@ std::string ProcessNote(const ProcessSpec& process) {
   json ports = json::array();
   for (const Port& port : process.ports) ports.push_back({{"name", port.name}, {"number", port.number}});
   const Probe& probe = process.probe;
+  json volumes = json::array();
+  for (const Volume& volume : process.volumes) volumes.push_back(volume.name);
   const json note = {
       {"image", process.image},
+      {"egress", process.egress},
+      {"stable_address", process.stable_address},
       {"ports", ports},
+      {"replicas", process.replicas},
+      {"volumes", volumes},
       {"stop", {{"signal", process.stop.signal}, {"grace_ms", absl::ToInt64Milliseconds(process.stop.grace)}}},
       {"probe",
        {{"kind", static_cast<int>(probe.kind)},
@@ -223,8 +238,9 @@ json Pod(const Place& place, const NodeRef& node, const ProcessSpec& process, co
                     {"containers", json::array({Container(node, process, options, place.scope)})},
                     {"volumes", Volumes(node, process)}};
   for (const Sidecar& sidecar : process.sidecars) {
-    object["spec"]["containers"].push_back(SidecarObject(place, PodName(node.node, node.attempt), sidecar, options));
+    object["spec"]["containers"].push_back(SidecarObject(place, GateIdentity(node, process), sidecar, options));
   }
+  if (const json aliases = HostAliases(process); !aliases.empty()) object["spec"]["hostAliases"] = aliases;
   return object;
 }
 
@@ -249,6 +265,16 @@ json SecurityContext() {
   return {{"allowPrivilegeEscalation", false}, {"capabilities", {{"drop", {"ALL"}}}}};
 }
 
+void AddGateVariable(const std::string& before, absl::string_view pod, const std::string& behind,
+                     const std::string& token, json* env) {
+  const bool workload = absl::EndsWith(pod, "@");
+  if (workload) {
+    env->push_back({{"name", "MAYFLY_POD"}, {"valueFrom", {{"fieldRef", {{"fieldPath", "metadata.name"}}}}}});
+  }
+  env->push_back({{"name", "MAYFLY_GATE"},
+                  {"value", absl::StrCat(before, pod, workload ? "$(MAYFLY_POD)" : "", behind, " ", token)}});
+}
+
 json GateMounts() {
   return json::array(
       {{{"name", "gate"}, {"mountPath", kGateFolder}, {"readOnly", true}}, {{"name", "tmp"}, {"mountPath", "/tmp"}}});
@@ -268,9 +294,17 @@ ProcessSpec ProcessOf(const std::string& annotation) {
   };
   const auto part = [&note](const char* key) { return note.is_object() && note.contains(key) ? note[key] : json(); };
   process.image = text(note, "image");
+  process.stable_address = part("stable_address") == true;
+  for (const json& target : part("egress")) {
+    if (target.is_string()) process.egress.push_back(target);
+  }
   for (const json& port : part("ports")) {
     process.ports.push_back({text(port, "name"), static_cast<int>(number(port, "number", 0))});
   }
+  for (const json& volume : part("volumes")) {
+    if (volume.is_string()) process.volumes.push_back({volume.get<std::string>(), "", 0});
+  }
+  process.replicas = static_cast<int>(number(note, "replicas", 1));
   const json stop = part("stop"), probe = part("probe");
   process.stop.signal = static_cast<int>(number(stop, "signal", process.stop.signal));
   process.stop.grace = absl::Milliseconds(number(stop, "grace_ms", absl::ToInt64Milliseconds(process.stop.grace)));
@@ -303,9 +337,7 @@ json NamespaceObject(const Place& place, const ScopeSpec& spec) {
   for (const char* mode : {"enforce", "audit", "warn"}) {
     object["metadata"]["labels"][absl::StrCat("pod-security.kubernetes.io/", mode)] = "restricted";
   }
-  json& notes = object["metadata"]["annotations"];
-  notes["mayfly.dev/environment"] = spec.environment;
-  notes["mayfly.dev/owner"] = spec.owner;
+  AddScopeNotes(spec, &object);
   return object;
 }
 
@@ -344,7 +376,7 @@ absl::Status CheckProcess(const ProcessSpec& process) {
         absl::StrCat("sidecar '", sidecar.name, "' has no ",
                      sidecar.image.empty() ? "image: give it with `image:`" : "command: give it with `run:`"));
   }
-  return absl::OkStatus();
+  return CheckEgress(process);
 }
 
 std::vector<Creation> PodObjects(const Place& place, const NodeRef& node, const ProcessSpec& process,
@@ -354,6 +386,7 @@ std::vector<Creation> PodObjects(const Place& place, const NodeRef& node, const 
     out.push_back({Collection(place, "secrets"), Secret(place, node, process)});
   }
   for (Creation& claim : ClaimObjects(place, node.node, process)) out.push_back(std::move(claim));
+  for (Creation& policy : EgressObjects(place, node, process)) out.push_back(std::move(policy));
   out.push_back({PodsPath(place.scope), Pod(place, node, process, options)});
   return out;
 }
@@ -365,7 +398,8 @@ std::vector<Creation> NameObjects(const Place& place, absl::string_view node, co
   for (size_t i = 0; i < process.ports.size(); ++i) {
     ports.push_back({{"name", PortName(process.ports[i], i)}, {"port", process.ports[i].number}});
   }
-  object["spec"] = {{"clusterIP", "None"}, {"ports", ports}};
+  object["spec"]["ports"] = ports;
+  if (!process.stable_address) object["spec"]["clusterIP"] = "None";
   return {{Collection(place, "services"), object}};
 }
 

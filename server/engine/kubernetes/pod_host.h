@@ -5,10 +5,13 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "mayfly/engine/engine.h"
+#include "server/base/unique_fd.h"
 #include "server/engine/kubernetes/objects.h"
+#include "server/engine/parts/egress_target.h"
 
 namespace mayfly {
 class Reactor;
@@ -18,6 +21,8 @@ class ApiClient;
 }  // namespace mayfly
 
 namespace mayfly::kubernetes {
+
+class GateLink;
 
 // All on the engine's thread.
 class PodHost {
@@ -29,11 +34,17 @@ class PodHost {
   virtual void Emit(const EngineEvent& event) = 0;
   // The scope's log folder; -1 without one.
   virtual int log_folder() const = 0;
+  // What a pod's process prints, as it comes: for hosts that have no log folder.
+  virtual void OnOutput(absl::string_view bytes, bool stderr_stream) = 0;
   // Answers come on the engine's thread, never inline.
   virtual void Create(Creation creation, Answer answer) = 0;
   virtual void Apply(Creation creation, Answer answer) = 0;
-  virtual void DeletePod(const std::string& name, const std::string& uid) = 0;
+  virtual void Delete(const std::string& path, const std::string& uid) = 0;
   virtual PodOptions MakePodOptions(const std::string& pod) const = 0;
+  // Joins the socket with what is outside of the environment; closes it where that cannot be reached.
+  virtual void ConnectOut(const std::string& node, const EgressTarget& target, UniqueFd socket) = 0;
+  // Of all gates of the environment that are connected, until the next turn.
+  virtual std::vector<GateLink*> Gates() = 0;
   // For reading only: whatever is written passes the above. What it calls back is to be brought here.
   virtual kube::ApiClient& api() = 0;
   virtual std::function<void(absl::StatusOr<nlohmann::json>)> Here(Answer answer) = 0;

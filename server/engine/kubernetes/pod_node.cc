@@ -64,7 +64,7 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
     process_ = std::move(process);  // Of an adopted one, the whole of it was not known.
     return RepeatLast();
   }
-  if (!uid_.empty()) host_->DeletePod(pod(), uid_);
+  if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), uid_);
   link_.reset();
   claims_.reset();
   sidecars_.reset();
@@ -75,7 +75,7 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
   events_.clear();
   uid_.clear();
   waiting_for_ = deletion_ = Cause();
-  one_shot_ = stop_requested_ = start_requested_ = probe_ready_ = endpoints_written_ = false;
+  one_shot_ = stop_requested_ = start_requested_ = probe_ready_ = endpoints_written_ = routed_ = false;
   output_seen_ = 0;
   started_at_ = absl::ZeroDuration();
   end_follows_ = false;
@@ -142,7 +142,7 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
     case GateHello::State::kRunning:
     case GateHello::State::kReady:
       if (state_ == State::kPreparing) Emit(NewEvent(EngineEvent::Kind::kPrepared));
-      probe_ready_ = hello.state == GateHello::State::kReady;
+      probe_ready_ = routed_ = hello.state == GateHello::State::kReady;
       if (!Runs()) {
         OnStarted(host_->reactor().Now());
       } else if (state_ == State::kRunning && !one_shot_) {
@@ -189,6 +189,8 @@ void PodNode::OnFrame(const gate_frame& frame, absl::string_view payload) {
     case GATE_PORTS:
       if (gate_prober_ != nullptr) gate_prober_->OnPorts(payload);
       return;
+    case GATE_OUT:
+      return OnOut(frame, payload);
     case GATE_NOTIFIED:
       if (prober_ != nullptr) prober_->OnNotify(payload);
       return;
@@ -206,6 +208,7 @@ void PodNode::OnOutput(const gate_frame& frame, absl::string_view payload) {
   if (end <= output_seen_) return;  // Said again after a break.
   output_seen_ = end;
   if (output_ != nullptr) output_->Feed(payload, frame.flag == 1);
+  host_->OnOutput(payload, frame.flag == 1);
   // At once: what a gate still keeps it says again to a later server, which does not know what this one has written.
   if (link_ != nullptr) link_->SendNumber(GATE_ACK, output_seen_);
 }
@@ -293,7 +296,7 @@ void PodNode::OnProbeFailing(const ProbeFailure& failure) {
 
 void PodNode::TryReady() {
   // Others must find it by its name, too.
-  if (state_ != State::kRunning || one_shot_ || !probe_ready_ || !endpoints_written_) return;
+  if (state_ != State::kRunning || one_shot_ || !probe_ready_ || !endpoints_written_ || !IsRouted()) return;
   state_ = State::kReady;
   if (link_ != nullptr) link_->Send(GATE_MARK_READY, 0, 0, "");
   Emit(NewEvent(EngineEvent::Kind::kReady));
@@ -302,6 +305,7 @@ void PodNode::TryReady() {
 void PodNode::EndProbing() {
   prober_.reset();
   gate_prober_.reset();
+  stable_.reset();
 }
 
 void PodNode::Stop() {
@@ -314,9 +318,9 @@ void PodNode::Stop() {
     case State::kPrepared: {
       state_ = State::kEnded;
       claims_.reset();
-      if (link_ != nullptr) link_->Send(GATE_KILL, 1, 0, "");
+      KillGate();
       if (sidecars_ != nullptr) sidecars_->End();
-      if (!uid_.empty()) host_->DeletePod(pod(), uid_);
+      if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), uid_);
       EngineEvent event = NewEvent(EngineEvent::Kind::kExited);
       event.stopped = true;
       return Emit(event);
@@ -338,7 +342,7 @@ void PodNode::Stop() {
 
 void PodNode::Kill() {
   // The gate of a job that has ended waits for somebody to want its files.
-  if (link_ != nullptr) link_->Send(GATE_KILL, 1, 0, "");
+  KillGate();
   if (sidecars_ != nullptr) sidecars_->End();
   if (!Live()) return;
   stop_requested_ = true;

@@ -73,7 +73,7 @@ Cause PodNode::Diagnose(int exit_code, int signal, long oom_kills) const {
 
 void PodNode::OnExited(absl::string_view text) {
   if (!Live()) {
-    if (link_ != nullptr && !one_shot_) link_->Send(GATE_RELEASE, 0, 0, "");
+    if (!one_shot_) LetGateGo();
     return;
   }
   int status = 0;
@@ -94,7 +94,7 @@ void PodNode::OnExited(absl::string_view text) {
   if (!event.stopped) event.cause = Diagnose(event.exit_code, event.signal, oom_kills);
   state_ = State::kEnded;
   // A job's files may still be wanted, and only a container that lives can give them.
-  if (link_ != nullptr && !one_shot_) link_->Send(GATE_RELEASE, 0, 0, "");
+  if (!one_shot_) LetGateGo();
   if (event.cause.empty() || oom_kills > 0 || !deletion_.empty()) return EmitEnd(std::move(event));
   AskWhy(std::move(event));
 }
@@ -143,7 +143,7 @@ void PodNode::OnFailedStart(absl::string_view text) {
     cause.code = CauseCode::kStartFailed;
     cause.message = absl::StrCat(what, " could not be started: ", strerror(error));
   }
-  if (link_ != nullptr) link_->Send(GATE_RELEASE, 0, 0, "");
+  LetGateGo();
   Fail(std::move(cause));
 }
 
@@ -157,9 +157,9 @@ void PodNode::Fail(Cause cause) {
   EngineEvent event = NewEvent(ran ? EngineEvent::Kind::kExited : EngineEvent::Kind::kStartFailed);
   event.stopped = stop_requested_;
   if (link_ != nullptr) {
-    link_->Send(GATE_KILL, 1, 0, "");
+    KillGate();
   } else if (!ran && !uid_.empty()) {
-    host_->DeletePod(pod(), uid_);
+    host_->Delete(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), uid_);
   }
   cause.node = name_;
   if (!event.stopped || !ran) event.cause = std::move(cause);
@@ -246,13 +246,6 @@ void PodNode::OnLinkLost() {
     (*self)->EndProbing();  // Begun again when the gate calls again.
     (*self)->link_.reset();
   });
-}
-
-void PodNode::Adopt(int attempt, const std::string& uid, ProcessSpec process) {
-  attempt_ = attempt;
-  uid_ = uid;
-  process_ = std::move(process);
-  state_ = State::kPreparing;
 }
 
 void PodNode::Collect(const std::vector<std::string>& paths, int64_t max_bytes,

@@ -18,12 +18,13 @@ struct NeededRight {
 };
 
 constexpr NeededRight kNeeded[] = {
-    {"", "namespaces", "get list watch create delete"},
+    {"", "namespaces", "get list watch create patch delete"},
     {"", "pods", "get list watch create delete deletecollection"},
     {"", "pods/exec", "get create"},
     {"", "services secrets configmaps serviceaccounts resourcequotas limitranges", "get create"},
     {"", "persistentvolumeclaims", "get create"},
     {"", "events", "list watch"},
+    {"apps", "deployments statefulsets", "get create delete"},
     {"networking.k8s.io", "networkpolicies", "get create"},
     {"discovery.k8s.io", "endpointslices", "get create patch"},
 };

@@ -18,12 +18,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kLongestPart = 16 * 1024;  // Of a line without an end.
-
-std::string Mark(absl::string_view name) {
-  return absl::StrCat("[", name, "] ");
-}
-
 std::string HowItEnded(absl::string_view text) {
   int status = 0;
   long long cpu_us = 0;
@@ -62,8 +56,8 @@ json SidecarObject(const Place& place, absl::string_view pod, const Sidecar& sid
   if (sidecar.variables.count("HOME") == 0) add("HOME", "/tmp");
   for (const auto& [name, value] : sidecar.variables) add(name, value);
   const auto token = options.sidecar_tokens.find(sidecar.name);
-  add("MAYFLY_GATE", absl::StrCat(options.gate_address, " ", place.scope, "/", SidecarPod(pod, sidecar.name), " ",
-                                  token == options.sidecar_tokens.end() ? "none" : token->second));
+  AddGateVariable(absl::StrCat(options.gate_address, " ", place.scope, "/"), pod, absl::StrCat("/", sidecar.name),
+                  token == options.sidecar_tokens.end() ? "none" : token->second, &env);
   json args = json::array();
   for (const std::string& word : sidecar.argv) args.push_back(absl::StrReplaceAll(word, {{"$(", "$$("}}));
   return {{"name", SidecarContainer(sidecar.name)},
@@ -84,6 +78,7 @@ Sidecars::~Sidecars() = default;
 void Sidecars::OnGate(const std::string& name, const GateHello& hello, std::unique_ptr<GateLink> link) {
   if (ending_) return link->Send(GATE_KILL, 1, 0, "");
   One& one = all_[name];
+  if (one.lines == nullptr) one.lines = std::make_unique<MarkedLines>(name);
   one.link = std::move(link);
   one.runs = hello.state == GateHello::State::kRunning || hello.state == GateHello::State::kReady;
   GateLink::Callbacks callbacks;
@@ -133,7 +128,7 @@ bool Sidecars::running() const {
 
 bool Sidecars::Marked(absl::string_view line) const {
   for (const auto& [name, one] : all_) {
-    if (absl::StartsWith(line, Mark(name))) return true;
+    if (absl::StartsWith(line, MarkedLines::MarkOf(name))) return true;
   }
   return false;
 }
@@ -142,7 +137,7 @@ void Sidecars::OnFrame(const std::string& name, const gate_frame& frame, absl::s
   One& one = all_[name];
   switch (frame.type) {
     case GATE_OUTPUT:
-      return OnOutput(name, one, payload, frame.flag == 1);
+      return OnOutput(one, payload, frame.flag == 1);
     case GATE_STARTED:
       one.runs = true;
       return;
@@ -155,7 +150,7 @@ void Sidecars::OnFrame(const std::string& name, const gate_frame& frame, absl::s
   }
 }
 
-void Sidecars::OnOutput(const std::string& name, One& one, absl::string_view payload, bool stderr_stream) {
+void Sidecars::OnOutput(One& one, absl::string_view payload, bool stderr_stream) {
   uint64_t offset = 0;
   if (payload.size() < sizeof offset) return;
   memcpy(&offset, payload.data(), sizeof offset);
@@ -163,18 +158,7 @@ void Sidecars::OnOutput(const std::string& name, One& one, absl::string_view pay
   const uint64_t end = offset + payload.size();
   if (end <= one.output_seen) return;
   one.output_seen = end;
-  std::string& partial = one.partial[stderr_stream];
-  partial.append(payload.data(), payload.size());
-  size_t begin = 0;
-  std::string lines;
-  for (size_t at; (at = partial.find('\n', begin)) != std::string::npos; begin = at + 1) {
-    absl::StrAppend(&lines, Mark(name), absl::string_view(partial).substr(begin, at + 1 - begin));
-  }
-  partial.erase(0, begin);
-  if (partial.size() > kLongestPart) {
-    absl::StrAppend(&lines, Mark(name), partial, "\n");
-    partial.clear();
-  }
+  const std::string lines = one.lines->Feed(payload, stderr_stream);
   if (!lines.empty()) callbacks_.on_output(lines, stderr_stream);
   if (one.link != nullptr) one.link->SendNumber(GATE_ACK, one.output_seen);
 }
@@ -182,9 +166,8 @@ void Sidecars::OnOutput(const std::string& name, One& one, absl::string_view pay
 void Sidecars::OnEnd(const std::string& name, One& one, const std::string& how) {
   one.runs = false;
   for (const bool stderr_stream : {false, true}) {
-    std::string& partial = one.partial[stderr_stream];
-    if (!partial.empty()) callbacks_.on_output(absl::StrCat(Mark(name), partial, "\n"), stderr_stream);
-    partial.clear();
+    const std::string rest = one.lines->Rest(stderr_stream);
+    if (!rest.empty()) callbacks_.on_output(rest, stderr_stream);
   }
   if (ending_) {
     if (!running()) callbacks_.on_ended();

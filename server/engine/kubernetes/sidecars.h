@@ -13,6 +13,7 @@
 #include "mayfly/spec/process.h"
 #include "server/engine/kubernetes/gate_hub.h"
 #include "server/engine/kubernetes/gate_link.h"
+#include "server/engine/kubernetes/marked_lines.h"
 #include "server/engine/kubernetes/objects.h"
 
 namespace mayfly::kubernetes {
@@ -56,10 +57,10 @@ class Sidecars {
     std::unique_ptr<GateLink> link;
     bool runs = false, told = false;
     uint64_t output_seen = 0;
-    std::string partial[2];
+    std::unique_ptr<MarkedLines> lines;
   };
   void OnFrame(const std::string& name, const gate_frame& frame, absl::string_view payload);
-  void OnOutput(const std::string& name, One& one, absl::string_view payload, bool stderr_stream);
+  void OnOutput(One& one, absl::string_view payload, bool stderr_stream);
   void OnEnd(const std::string& name, One& one, const std::string& how);
 
   Reactor& reactor_;

@@ -17,22 +17,11 @@
 #include "absl/status/statusor.h"
 #include "server/engine/local/channel.h"
 #include "server/engine/local/sys.h"
+#include "server/engine/parts/egress_target.h"
 #include "server/engine/parts/reactor.h"
 #include "server/engine/parts/relay.h"
 
 namespace mayfly::local {
-
-struct EgressTarget {
-  std::string host;
-  int port = 0;
-  bool literal = false;  // `host` is an IPv4 address: nodes reach it by itself, not by a name.
-};
-// INVALID_ARGUMENT for what is not "host:port".
-absl::StatusOr<EgressTarget> ParseEgress(const std::string& text);
-
-// Whether no `egress` leads to `address` (network order): the host's own loopback, unless `to_host`; link-local ones,
-// where clouds keep a machine's credentials; and what is no host's address.
-bool IsOutOfBounds(uint32_t address, bool to_host);
 
 // The process outside: serves `channel` until it closes. Never returns. `host_id`, unless 0, is what it becomes first.
 [[noreturn]] void RunEgress(UniqueFd channel, uint32_t host_id, bool to_host);

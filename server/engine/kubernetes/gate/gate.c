@@ -1,6 +1,7 @@
 // The first process of a service's container; protocol.h says what it is for. Its arguments are the service's command.
 // From the environment, and taken out of it: MAYFLY_GATE "IPV4:PORT SCOPE/POD TOKEN", MAYFLY_GATE_STOP the number of
-// the stop signal, MAYFLY_GATE_DIR the folder to start in, relative to the container's own.
+// the stop signal, MAYFLY_GATE_DIR the folder to start in, relative to the container's own, MAYFLY_GATE_OUT addresses of
+// the loopback that stand for what is outside.
 #define _GNU_SOURCE
 #include "gate.h"
 
@@ -323,23 +324,25 @@ static int64_t due(void) {
 }
 
 static void turn(int signals) {
-  struct pollfd slots[5 + 64] = {{.fd = signals, .events = POLLIN},
+  struct pollfd slots[5 + 64 + 64] = {{.fd = signals, .events = POLLIN},
                                  {.fd = -1},
                                  {.fd = outputs[0], .events = POLLIN},
                                  {.fd = outputs[1], .events = POLLIN},
                                  {.fd = notify, .events = POLLIN}};
   link_poll(&slots[1]);
   const int streams = streams_poll(slots + 5, 64);
+  const int ways = out_poll(slots + 5 + streams, 64);
   const int64_t wait = due() == INT64_MAX ? -1 : due() - now_us();
   const struct timespec limit = {.tv_sec = wait > 0 ? wait / 1000000 : 0,
                                  .tv_nsec = wait > 0 ? wait % 1000000 * 1000 : 0};
-  if (ppoll(slots, 5 + streams, due() == INT64_MAX ? NULL : &limit, NULL) < 0 && errno != EINTR) exit(125);
+  if (ppoll(slots, 5 + streams + ways, due() == INT64_MAX ? NULL : &limit, NULL) < 0 && errno != EINTR) exit(125);
   for (int i = 0; i < 2; ++i) {
     if (slots[2 + i].revents) pass_on(i);
   }
   if (slots[0].revents) on_signals(signals);
   if (slots[4].revents) read_notify();
   streams_handle(slots + 5, streams);
+  out_handle(slots + 5 + streams, ways);
   link_handle(&slots[1]);
   settle_end();
   look();
@@ -362,6 +365,10 @@ static int configure(void) {
   static char dir[4096];
   const char* wanted = getenv("MAYFLY_GATE_DIR");
   if (wanted && strlen(wanted) < sizeof dir) folder = strcpy(dir, wanted);
+  static char out[8192];
+  const char* ways = getenv("MAYFLY_GATE_OUT");
+  if (ways && strlen(ways) < sizeof out) out_open(strcpy(out, ways));
+  unsetenv("MAYFLY_GATE_OUT");
   unsetenv("MAYFLY_GATE");
   unsetenv("MAYFLY_GATE_STOP");
   unsetenv("MAYFLY_GATE_DIR");

@@ -45,8 +45,15 @@ void stream_taken(int id, uint32_t bytes);
 int streams_poll(struct pollfd* slots, int max);  // How many it filled in.
 void streams_handle(const struct pollfd* slots, int count);
 int stream_reaped(pid_t pid, int status);  // 1 when it was one of its processes.
+int stream_accept(int fd);                 // Takes over a connected socket; the stream's id, or 0.
+int streams_out(void);                     // How many of those there are.
 int streams_running(void);                 // Processes of streams that were not reaped yet.
 void streams_drop_all(void);               // The connection was lost.
+
+// ---- out.c: addresses of the pod's loopback that stand for what is outside. ----
+void out_open(char* list);  // "IPV4:PORT IPV4:PORT ...", which it takes apart.
+int out_poll(struct pollfd* slots, int max);
+void out_handle(const struct pollfd* slots, int count);
 
 // ---- files.c ----
 // In a child: writes the archive to `out` and returns an exit code (0, or an absl::StatusCode).

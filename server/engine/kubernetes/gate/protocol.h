@@ -16,6 +16,7 @@
 #define GATE_VERSION 1
 #define GATE_MAX_PAYLOAD 65536
 #define GATE_STREAM_WINDOW 65536  // Bytes of one stream that may be on their way in one direction.
+#define GATE_FIRST_OUT 0x8000     // Streams from here on are opened by the gate, those below by the server.
 
 struct gate_frame {
   uint32_t length;
@@ -51,6 +52,8 @@ enum gate_says {
   GATE_CLOSED = 11,
   // u32: so many bytes of GATE_WRITE were handed on.
   GATE_CREDIT = 12,
+  // u16: which of MAYFLY_GATE_OUT. Somebody in the pod has connected to it: a stream that is open.
+  GATE_OUT = 13,
 };
 
 // To the gate.
@@ -70,7 +73,7 @@ enum gate_hears {
   GATE_LIST_PORTS = 70,
   // u64: so many bytes of output arrived.
   GATE_ACK = 71,
-  // Opens a stream: to a port of the pod (u16), to a command's output (its words, each with a 0 behind it), to an
+  // Opens a stream: to a port of the pod (u16) or of another address (u16, and its four bytes), to a command's output (its words, each with a 0 behind it), to an
   // archive of files (a u64 limit in bytes, then paths, each with a 0 behind it; server/engine/parts/file_stream.h).
   GATE_DIAL = 72,
   GATE_RUN = 73,

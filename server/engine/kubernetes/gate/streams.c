@@ -57,12 +57,32 @@ static struct stream* open_stream(int id) {
   return NULL;
 }
 
+int stream_accept(int fd) {
+  static int last = GATE_FIRST_OUT;
+  do {
+    last = last == 0xffff ? GATE_FIRST_OUT : last + 1;
+  } while (find(last));
+  struct stream* stream = open_stream(last);
+  if (!stream) return 0;
+  stream->fd = fd;
+  return last;
+}
+
+int streams_out(void) {
+  int count = 0;
+  for (int i = 0; i < MAX_STREAMS; ++i) count += streams[i].id >= GATE_FIRST_OUT;
+  return count;
+}
+
 void stream_dial(int id, const char* data, size_t length) {
   struct stream* stream = open_stream(id);
   uint16_t port = 0;
-  if (!stream || length != sizeof port) return;
+  struct in_addr address = link_own_address();
+  if (!stream) return;
+  if (length < sizeof port) return end(stream, EINVAL, 0);
   memcpy(&port, data, sizeof port);
-  const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = link_own_address()};
+  if (length == sizeof port + sizeof address) memcpy(&address, data + sizeof port, sizeof address);
+  const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = address};
   stream->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (stream->fd < 0) return end(stream, errno, 0);
   const int done = connect(stream->fd, (const struct sockaddr*)&to, sizeof to);

@@ -78,6 +78,7 @@ struct Node {
   int probe_notes = 0;
   TimerId timer = 0;  // Deadline of the current stage.
   TimerId backoff_timer = 0;
+  TimerId expose_timer = 0;  // Of ports that the engine could not expose just now.
 
   bool is_test() const { return plan.kind == NodeKind::kTestJob; }
   bool one_shot() const { return plan.kind != NodeKind::kService; }

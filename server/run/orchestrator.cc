@@ -42,6 +42,7 @@ Orchestrator::~Orchestrator() {
     for (auto& node : *nodes) {
       Cancel(&node->timer);
       Cancel(&node->backoff_timer);
+      Cancel(&node->expose_timer);
     }
   }
 }
@@ -224,6 +225,17 @@ void Orchestrator::OnRefused(const Effect& effect, const absl::Status& status) {
   }
   Node* node = Find(effect.node);
   if (node == nullptr || node->attempt != effect.attempt || !node->live()) return;
+  if (again && effect.verb == Verb::kExpose) {
+    // All of its ports that are missing by then.
+    Guard(kRetry, &node->expose_timer, [this, name = effect.node, attempt = effect.attempt] {
+      const Node* now = Find(name);
+      if (now == nullptr || now->attempt != attempt) return;
+      for (const Port& port : now->plan.process.ports) {
+        if (now->exposing.count(port.number) > 0) effects_.push_back({Verb::kExpose, name, attempt, port});
+      }
+    });
+    return;
+  }
   if (again) {
     Guard(kRetry, &node->backoff_timer, [this, effect, stage = node->stage] {
       Node* now = Find(effect.node);
@@ -232,7 +244,7 @@ void Orchestrator::OnRefused(const Effect& effect, const absl::Status& status) {
         WaitAgain(*now);
         return;
       }
-      if (now->stage == stage || effect.verb == Verb::kExpose) effects_.push_back(effect);
+      if (now->stage == stage) effects_.push_back(effect);
     });
     return;
   }

@@ -105,6 +105,7 @@ void Orchestrator::OnReady(Node& node, const EngineEvent& event) {
 void Orchestrator::EndAttempt(Node& node) {
   Cancel(&node.timer);
   Cancel(&node.backoff_timer);
+  Cancel(&node.expose_timer);
   node.stage = Stage::kEnded;
   node.has_slot = false;
   node.exposing.clear();
@@ -223,9 +224,11 @@ bool Orchestrator::RestartLater(Node& node, const Cause& cause) {
 void Orchestrator::Again(Node& node, absl::string_view reason) {
   Cancel(&node.timer);
   Cancel(&node.backoff_timer);
+  Cancel(&node.expose_timer);
   if (node.stage != Stage::kAbsent) ++node.attempt;
   node.stage = Stage::kAbsent;
   node.has_slot = node.backing_off = node.overdue = node.collecting = node.concluded = false;
+  node.exposing.clear();
   node.stop_wanted = node.replace = false;
   node.stop_after.clear();
   node.probe = Cause();
@@ -286,6 +289,7 @@ void Orchestrator::StopWanted() {
     }
     Cancel(&node->timer);
     Cancel(&node->backoff_timer);
+    Cancel(&node->expose_timer);
     for (auto* nodes : {&nodes_, &leaving_}) {
       for (const auto& other : *nodes) other->stop_after.erase(node);
     }

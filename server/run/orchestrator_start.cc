@@ -15,6 +15,7 @@ void Orchestrator::SkipHopeless() {
     if (need == nullptr) continue;
     node->has_slot = false;
     Cancel(&node->backoff_timer);
+    Cancel(&node->expose_timer);
     const Node* root = Find(RootOf(*need));
     node->cause = {CauseCode::kDependencyFailed, RootOf(*need)};
     node->cause.message = absl::StrCat("needs ", need->plan.name);

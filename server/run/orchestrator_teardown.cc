@@ -42,6 +42,7 @@ void Orchestrator::BeginTeardown(bool graceful) {
   for (const auto& node : nodes_) {
     Cancel(&node->timer);
     Cancel(&node->backoff_timer);
+    Cancel(&node->expose_timer);
   }
   // What this turn was about to begin is not begun any more.
   effects_.clear();
@@ -101,6 +102,7 @@ void Orchestrator::OnReleased(const EngineEvent& event) {
   for (const auto& node : nodes_) {
     Cancel(&node->timer);
     Cancel(&node->backoff_timer);
+    Cancel(&node->expose_timer);
     if (node->state == NodeState::kReady || node->state == NodeState::kStarting) {
       SetState(*node, NodeState::kStopped, event.when);
     } else if (node->state == NodeState::kWaiting) {

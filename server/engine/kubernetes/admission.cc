@@ -74,7 +74,7 @@ Shape Container() {
        {"securityContext", ContainerSecurity(), kMust}});
 }
 
-Shape Volume() {
+Shape VolumeShape() {
   const Shape mode = Whole(0, 0777);
   const Shape items = ListOf(Fields({{"key", Text(), kMust}, {"path", Inside(), kMust}, {"mode", mode}}));
   const Shape scratch = Fields({{"sizeLimit", Text()}, {"medium", Is("Memory")}});
@@ -110,7 +110,7 @@ Shape Pod(const char* restart = "Never") {
                  {"subdomain", Name()},
                  {"securityContext", PodSecurity(), kMust},
                  {"containers", ListOf(Container(), 1), kMust},
-                 {"volumes", ListOf(Volume())}});
+                 {"volumes", ListOf(VolumeShape())}});
 }
 
 Shape ServicePorts(const char* number) {

@@ -26,6 +26,7 @@ _mayfly() {
     'up|--set') COMPREPLY=(); return ;;
     'up|--env-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'up|--secret') COMPREPLY=(); return ;;
+    'up|--label') COMPREPLY=(); return ;;
     'up|--timeout') COMPREPLY=(); return ;;
     'up|--on-interrupt') COMPREPLY=($(compgen -W 'keep down' -- "$cur")); return ;;
     'run|--output') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
@@ -46,6 +47,7 @@ _mayfly() {
     'run|--set') COMPREPLY=(); return ;;
     'run|--env-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'run|--secret') COMPREPLY=(); return ;;
+    'run|--label') COMPREPLY=(); return ;;
     'run|--test') COMPREPLY=(); return ;;
     'run|--report-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'run|--junit') COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -128,6 +130,7 @@ _mayfly() {
     'list|-o') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'list|--color') COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
     'list|--filter') COMPREPLY=(); return ;;
+    'list|--label') COMPREPLY=(); return ;;
     'list|--engine') COMPREPLY=(); return ;;
     'list|--state-dir') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'list|--server') COMPREPLY=(); return ;;
@@ -237,6 +240,7 @@ _mayfly() {
     'plan|--set') COMPREPLY=(); return ;;
     'plan|--env-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'plan|--secret') COMPREPLY=(); return ;;
+    'plan|--label') COMPREPLY=(); return ;;
     'plan|--test') COMPREPLY=(); return ;;
     'lint|--output') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'lint|-o') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
@@ -293,21 +297,21 @@ _mayfly() {
   esac
   case "$path" in
     '') words='up run test down extend restart get list logs events watch report exec port-forward plan lint schema explain init doctor server version completion --help -h --version' ;;
-    'up') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --no-wait --timeout --on-interrupt' ;;
-    'run') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --test --keep-on-failure --report-dir --junit --no-wait --timeout --on-interrupt' ;;
+    'up') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --label --no-wait --timeout --on-interrupt' ;;
+    'run') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --label --test --keep-on-failure --report-dir --junit --no-wait --timeout --on-interrupt' ;;
     'test') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --report-dir --junit --no-wait --timeout --on-interrupt' ;;
     'down') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --graceful --all --no-wait --timeout' ;;
     'extend') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl' ;;
     'restart') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --no-wait --timeout --on-interrupt' ;;
     'get') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
-    'list') words='--help -h --output -o --color --quiet -q --verbose -v --filter --all --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
+    'list') words='--help -h --output -o --color --quiet -q --verbose -v --filter --label --all --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
     'logs') words='--help -h --output -o --color --quiet -q --verbose -v --file --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow -f --tail --since --raw' ;;
     'events') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --follow --timeout' ;;
     'watch') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --timeout' ;;
     'report') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --uid --report-dir --junit' ;;
     'exec') words='--help -h --output -o --color --quiet -q --verbose -v --no-terminal -T --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
     'port-forward') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;
-    'plan') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --test' ;;
+    'plan') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --label --test' ;;
     'lint') words='--help -h --output -o --color --quiet -q --verbose -v --file -f' ;;
     'schema') words='--help -h --output -o --color --quiet -q --verbose -v' ;;
     'explain') words='--help -h --output -o --color --quiet -q --verbose -v --file -f' ;;

@@ -45,6 +45,7 @@ _mayfly() {
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \
         '--env-file=[file of KEY=VALUE lines; --set wins]:path:_files' \
         '--secret=[a secret; without a value it is taken from the variable of that name]:value:' \
+        '--label=[what it is for; may be repeated. CI gives pr, commit and branch by itself]:value:' \
         '--no-wait[return once it is accepted]' \
         '--timeout=[wait at most this long, then exit with 124]:value:' \
         '--on-interrupt=[what Ctrl-C and SIGTERM leave behind\: keep or down]:value:(keep down)' \
@@ -76,6 +77,7 @@ _mayfly() {
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \
         '--env-file=[file of KEY=VALUE lines; --set wins]:path:_files' \
         '--secret=[a secret; without a value it is taken from the variable of that name]:value:' \
+        '--label=[what it is for; may be repeated. CI gives pr, commit and branch by itself]:value:' \
         '--test=[only this test job; may be repeated]:value:' \
         '--keep-on-failure[leave the environment for a look unless it passed]' \
         '--report-dir=[folder for the reports and what the test jobs left]:path:_files' \
@@ -225,6 +227,7 @@ _mayfly() {
         '--verbose[say more\: each answer of the probes, too]' \
         '-v[say more\: each answer of the probes, too]' \
         '--filter=[such as state=ACTIVE AND name=shop*]:value:' \
+        '--label=[only those with this label; may be repeated]:value:' \
         '--all[the deleted ones, too]' \
         '--engine=[where environments run\: local, or kubernetes for the cluster of your kubeconfig]:value:' \
         '--state-dir=[folder of the per-user server'\''s state]:path:_files' \
@@ -411,6 +414,7 @@ _mayfly() {
         '--set=[a variable, over the specs'\''; may be repeated]:value:' \
         '--env-file=[file of KEY=VALUE lines; --set wins]:path:_files' \
         '--secret=[a secret; without a value it is taken from the variable of that name]:value:' \
+        '--label=[what it is for; may be repeated. CI gives pr, commit and branch by itself]:value:' \
         '--test=[only this test job; may be repeated]:value:' \
         '*:word:_files'
       ;;

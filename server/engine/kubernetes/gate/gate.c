@@ -1,7 +1,7 @@
 // The first process of a service's container; protocol.h says what it is for. Its arguments are the service's command.
 // From the environment, and taken out of it: MAYFLY_GATE "IPV4:PORT SCOPE/POD TOKEN", MAYFLY_GATE_STOP the number of
-// the stop signal, MAYFLY_GATE_DIR the folder to start in, relative to the container's own, MAYFLY_GATE_OUT addresses of
-// the loopback that stand for what is outside.
+// the stop signal, MAYFLY_GATE_DIR the folder to start in, relative to the container's own, MAYFLY_GATE_OUT addresses
+// of the loopback that stand for what is outside.
 #define _GNU_SOURCE
 #include "gate.h"
 
@@ -325,10 +325,10 @@ static int64_t due(void) {
 
 static void turn(int signals) {
   struct pollfd slots[5 + 64 + 64] = {{.fd = signals, .events = POLLIN},
-                                 {.fd = -1},
-                                 {.fd = outputs[0], .events = POLLIN},
-                                 {.fd = outputs[1], .events = POLLIN},
-                                 {.fd = notify, .events = POLLIN}};
+                                      {.fd = -1},
+                                      {.fd = outputs[0], .events = POLLIN},
+                                      {.fd = outputs[1], .events = POLLIN},
+                                      {.fd = notify, .events = POLLIN}};
   link_poll(&slots[1]);
   const int streams = streams_poll(slots + 5, 64);
   const int ways = out_poll(slots + 5 + streams, 64);

@@ -75,10 +75,10 @@ class GateLinkTest : public testing::Test {
 
   Reactor reactor_;
   UniqueFd gate_;
-  std::unique_ptr<GateLink> link_;
   std::vector<std::string> frames_, ends_;
   size_t data_ = 0;
   int lost_ = 0;
+  std::unique_ptr<GateLink> link_;  // Its end is still noted in the above.
 };
 
 TEST_F(GateLinkTest, FramesArriveWholeHoweverTheyAreCut) {

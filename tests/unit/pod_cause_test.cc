@@ -380,7 +380,8 @@ TEST(RightsTest, WhatNoRuleAllowsIsNamed) {
       {"apiGroups", {"discovery.k8s.io"}}, {"resources", {"endpointslices"}}, {"verbs", {"get", "create"}}};
   const json policies = {{"apiGroups", {"networking.k8s.io"}}, {"resources", {"networkpolicies"}}, {"verbs", {"*"}}};
   const json workloads = {{"apiGroups", {"apps"}}, {"resources", {"*"}}, {"verbs", {"*"}}};
-  EXPECT_EQ(missing({core, slices, policies, workloads}), std::vector<std::string>{"patch endpointslices.discovery.k8s.io"});
+  EXPECT_EQ(missing({core, slices, policies, workloads}),
+            std::vector<std::string>{"patch endpointslices.discovery.k8s.io"});
   // A rule for one object by its name says nothing of the others.
   json named = core;
   named["resourceNames"] = {"x"};

@@ -11,8 +11,8 @@
 
 #include <stdint.h>
 
-// Counts the changes of what follows. A pod keeps the gate that it was made with, so a server speaks every version from 1
-// on, and says only what the version in HELLO knows; a newer gate than itself it cannot speak to.
+// Counts the changes of what follows. A pod keeps the gate that it was made with, so a server speaks every version from
+// 1 on, and says only what the version in HELLO knows; a newer gate than itself it cannot speak to.
 #define GATE_VERSION 1
 #define GATE_MAX_PAYLOAD 65536
 #define GATE_STREAM_WINDOW 65536  // Bytes of one stream that may be on their way in one direction.
@@ -73,7 +73,8 @@ enum gate_hears {
   GATE_LIST_PORTS = 70,
   // u64: so many bytes of output arrived.
   GATE_ACK = 71,
-  // Opens a stream: to a port of the pod (u16) or of another address (u16, and its four bytes), to a command's output (its words, each with a 0 behind it), to an
+  // Opens a stream: to a port of the pod (u16) or of another address (u16, and its four bytes), to a command's output
+  // (its words, each with a 0 behind it), to an
   // archive of files (a u64 limit in bytes, then paths, each with a 0 behind it; server/engine/parts/file_stream.h).
   GATE_DIAL = 72,
   GATE_RUN = 73,

@@ -44,10 +44,10 @@ class Runner(unittest.TestCase):
         until("no namespace of mayfly is left", lambda: not namespaces())
         self.assertEqual(gates(), [])
 
-    def apply(self, arguments=None):
+    def apply(self):
         text = MANIFEST.read_text().replace("registry.example.com/mayfly/runner:1", IMAGE)
         text = text.replace("registry.example.com", layout.REGISTRY)
-        kubectl("apply", "-f", "-", data=text if arguments is None else text.replace("mayfly run -f", arguments))
+        kubectl("apply", "-f", "-", data=text)
 
     def job(self):
         return json.loads(kubectl("-n", RUNNERS, "get", "job", "mayfly-run", "-o", "json")).get("status", {})
@@ -63,6 +63,12 @@ class Runner(unittest.TestCase):
         self.assertIn("1 test job passed", said)
         self.assertEqual(self.job().get("succeeded"), 1, said)
         self.assertEqual(kubectl("get", "pods", "-A", "-l", MANAGED, "-o", "name"), "")
+
+    def test_a_cancelled_job_takes_its_environment_along(self):
+        self.apply()
+        until("its environment is being made", namespaces)
+        kubectl("-n", RUNNERS, "delete", "job", "mayfly-run", "--wait=true")
+        until("its environment is gone", lambda: not namespaces() and not gates(), 40)
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ enum gate_hears {
   // u64: so many bytes of output arrived.
   GATE_ACK = 71,
   // Opens a stream: to a port of the pod (u16) or of another address (u16, and its four bytes), to a command's output
-  // (its words, each with a 0 behind it), to an
-  // archive of files (a u64 limit in bytes, then paths, each with a 0 behind it; server/engine/parts/file_stream.h).
+  // (its words, each with a 0 behind it), to an archive of files (a u64 limit in bytes, then paths, each with a 0
+  // behind it; server/engine/parts/file_stream.h).
   GATE_DIAL = 72,
   GATE_RUN = 73,
   GATE_COLLECT = 74,

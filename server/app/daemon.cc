@@ -127,11 +127,13 @@ class Daemon {
   absl::Status Start(bool& taken) {
     MAYFLY_ASSIGN_OR_RETURN(api::ServerOptions options, ServerOptionsFor(flags_, state_dir_, access_));
     MAYFLY_ASSIGN_OR_RETURN(sources_, api::SourceGate::Open(flags_.sources));
-    // Seen early, so that a server that cannot be leaves nothing to take back; what counts is the lock of the store.
-    if (const auto lock = StateLock::Acquire(state_dir_); !lock.ok()) {
+    // Before the engine's launcher, which waits for the one of the server that holds the folder.
+    auto lock = StateLock::Acquire(state_dir_);
+    if (!lock.ok()) {
       taken = lock.status().code() == absl::StatusCode::kFailedPrecondition;
       return lock.status();
     }
+    lock_ = *std::move(lock);
     // Before any thread: the local engine forks, which a process with threads must not do.
     MAYFLY_ASSIGN_OR_RETURN(engine_host_, MakeEngineHost({.engine = flags_.engine,
                                                           .state_dir = state_dir_,
@@ -151,7 +153,7 @@ class Daemon {
     lifetime_ = std::make_unique<Lifetime>();
     const int descriptors = api::RaiseDescriptorLimit();
     options.max_connections = flags_.max_connections > 0 ? flags_.max_connections : api::ConnectionCap(descriptors);
-    MAYFLY_RETURN_IF_ERROR(OpenStore(taken));
+    MAYFLY_RETURN_IF_ERROR(OpenStore());
     MAYFLY_ASSIGN_OR_RETURN(Engine* const engine,
                             engine_host_->Start(&engine_events_, state_dir_, store_->installation()));
     loop_ = std::make_unique<RealLoop>();
@@ -186,15 +188,8 @@ class Daemon {
     }
   }
 
-  absl::Status OpenStore(bool& taken) {
-    absl::StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(state_dir_, {.sync_full = flags_.sync_full});
-    if (!store.ok()) {
-      // The store refuses for other reasons, too; whether it was the lock is seen by trying it.
-      const bool refused = store.status().code() == absl::StatusCode::kFailedPrecondition;
-      taken = refused && !StateLock::Acquire(state_dir_).ok();
-      return store.status();
-    }
-    store_ = *std::move(store);
+  absl::Status OpenStore() {
+    MAYFLY_ASSIGN_OR_RETURN(store_, OpenSqliteStore(state_dir_, {.sync_full = flags_.sync_full}, std::move(lock_)));
     MAYFLY_ASSIGN_OR_RETURN(guard_, FolderGuard::Watch(state_dir_));
     const absl::StatusOr<std::vector<std::string>> quarantined = store_->Quarantined();
     if (quarantined.ok()) {
@@ -237,6 +232,7 @@ class Daemon {
   const std::string state_dir_;
   api::AccessPolicy::Options access_;
   api::SourceGate sources_;
+  std::unique_ptr<StateLock> lock_;  // Until the store has it.
   EngineEventQueue engine_events_;
   std::unique_ptr<EngineHost> engine_host_;
   std::unique_ptr<Lifetime> lifetime_;

@@ -318,8 +318,11 @@ absl::StatusOr<std::string> Installation(const std::string& state_dir, Database*
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& state_dir, SqliteStoreOptions options) {
-  MAYFLY_ASSIGN_OR_RETURN(std::unique_ptr<StateLock> lock, StateLock::Acquire(state_dir));
+absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& state_dir, SqliteStoreOptions options,
+                                                       std::unique_ptr<StateLock> lock) {
+  if (lock == nullptr) {
+    MAYFLY_ASSIGN_OR_RETURN(lock, StateLock::Acquire(state_dir));
+  }
   const std::string path = absl::StrCat(state_dir, "/mayfly.db");
   MAYFLY_ASSIGN_OR_RETURN(std::unique_ptr<Database> writer, Database::Open(path, Database::Mode::kCreate));
   MAYFLY_RETURN_IF_ERROR(SetUp(writer.get(), options));

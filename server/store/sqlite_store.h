@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/store/state_lock.h"
 #include "server/store/store.h"
 
 namespace mayfly {
@@ -24,10 +25,11 @@ struct SqliteStoreOptions {
 };
 
 // Opens or makes `<state_dir>/mayfly.db` (0600) and `<state_dir>/installation`, which outlives it, and holds the
-// folder's lock until the store is destroyed. FAILED_PRECONDITION: another server holds the folder (it is named), or a
-// newer mayfly wrote it. DATA_LOSS: the file is no database or damaged. Records that cannot be read do not fail it: see
-// Store::Quarantined.
-absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& state_dir, SqliteStoreOptions options = {});
+// folder's lock until the store is destroyed: `lock` if the caller has it already, else one that it takes.
+// FAILED_PRECONDITION: another server holds the folder (it is named), or a newer mayfly wrote it. DATA_LOSS: the file
+// is no database or damaged. Records that cannot be read do not fail it: see Store::Quarantined.
+absl::StatusOr<std::unique_ptr<Store>> OpenSqliteStore(const std::string& state_dir, SqliteStoreOptions options = {},
+                                                       std::unique_ptr<StateLock> lock = nullptr);
 
 }  // namespace mayfly
 

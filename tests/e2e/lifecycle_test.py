@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import sys
 import time
 import unittest
@@ -13,7 +14,7 @@ import urllib.request
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import oracle  # noqa: E402
 import plain  # noqa: E402
-from world import BIN, World, require  # noqa: E402
+from world import BIN, World, reap_orphans, require  # noqa: E402
 
 SLOW = "name: slow\nservices:\n  - {name: a, type: w, run: ./workload sleep %d tcp 8080}\n"
 TYPES = "types: {w: {port: 8080, health: {tcp: true, within: 60s}, stop: {grace: 300ms}}}\n"
@@ -122,7 +123,7 @@ class Lifecycle:
                 (self.world.folder / "specs" / "slow").rename(self.world.folder / f"was-{number}")
 
     def test_a_client_killed_in_mid_watch_leaves_the_run_to_the_server(self):
-        client = self.world.start(BIN / "mayfly", "run", "-f", self.slow(1000), "--name", "slow")
+        client = self.world.start(BIN / "mayfly", "run", "-f", self.slow(3000), "--name", "slow")
         wait_for(lambda: self.state("slow") == "CREATING")
         client.kill()
         client.communicate()
@@ -139,6 +140,27 @@ class Lifecycle:
         self.assertEqual(second.code, 9, second)
         self.assertIn(str(self.world.server_pid()), second.err.splitlines()[0])
         self.assertEqual(self.mayfly("down", "--name", "pair").code, 0)
+
+    @staticmethod
+    def beside(pid):
+        """The processes below this one that are neither `pid` nor below it."""
+        reap_orphans()
+        table = oracle.process_table()
+        return oracle.descendants(os.getpid(), table) - {pid} - oracle.descendants(pid, table)
+
+    def test_of_servers_started_at_once_one_serves_and_the_others_leave_nothing(self):
+        for _ in range(5):
+            servers = [self.world.start(BIN / "mayflyd", "--state-dir", self.world.state,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(6)]
+            wait_for(lambda: sum(server.poll() is None for server in servers) == 1)
+            wait_for(lambda: self.mayfly("server", "status").code == 0)
+            self.assertEqual(sorted(server.returncode or 0 for server in servers), [0, 9, 9, 9, 9, 9])
+            winner = next(server.pid for server in servers if server.poll() is None)
+            self.assertEqual(self.world.server_pid(), winner)
+            # Its launcher and idle processes are below it; what a loser left would be below this process.
+            wait_for(lambda: self.beside(winner) == set())
+            self.assertEqual(self.mayfly("server", "stop").code, 0)
+            next(server for server in servers if server.pid == winner).wait(30)
 
     def test_an_environment_survives_its_server(self):
         self.up()

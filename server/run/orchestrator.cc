@@ -184,7 +184,8 @@ absl::Status Orchestrator::Call(const Effect& effect) {
                                .source_root = plan_.root,
                                .expected_nodes = static_cast<int>(nodes_.size()),
                                .expires = record().expire_time,
-                               .labels = record().request.labels});
+                               .labels = record().request.labels,
+                               .images = Images()});
   }
   Node* node = Find(effect.node);
   if (node == nullptr || node->attempt != effect.attempt) return absl::OkStatus();
@@ -199,6 +200,16 @@ absl::Status Orchestrator::Call(const Effect& effect) {
     default:
       return engine.Expose(ref, effect.port.number, effect.port.host_port);
   }
+}
+
+// Of all nodes, so that they can be looked up while the place is made.
+std::map<std::string, std::string> Orchestrator::Images() const {
+  std::map<std::string, std::string> images = record().request.images;
+  for (const auto& node : nodes_) {
+    if (!node->plan.process.image.empty()) images.try_emplace(node->plan.process.image);
+    for (const Sidecar& sidecar : node->plan.process.sidecars) images.try_emplace(sidecar.image);
+  }
+  return images;
 }
 
 void Orchestrator::OnRefused(const Effect& effect, const absl::Status& status) {

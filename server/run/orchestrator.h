@@ -123,6 +123,8 @@ class Orchestrator {
   void RunEffects();
   absl::Status Call(const Effect& effect);
   void OnRefused(const Effect& effect, const absl::Status& status);
+  std::map<std::string, std::string> Images() const;
+  void OnImages(Node& node, const EngineEvent& event);
   void SetEnvironmentState(EnvironmentState state);
   Node* Find(const std::string& name) const;
 
@@ -147,7 +149,7 @@ class Orchestrator {
   void Reset(Node& node);
   void EndAttempt(Node& node);
   Event& SetState(Node& node, NodeState state, absl::Duration when);
-  void Note(const Node& node, std::string message);
+  Event& Note(const Node& node, std::string message);
   void AddEvidence(Node& node);
 
   // Test jobs (orchestrator_tests.cc).

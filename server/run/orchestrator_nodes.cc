@@ -37,6 +37,9 @@ void Orchestrator::OnNodeEvent(Node& node, const EngineEvent& event) {
         effects_.push_back({Verb::kExpose, node.plan.name, node.attempt, port});
       }
       return;
+    case Kind::kImages:
+      OnImages(node, event);
+      return;
     case Kind::kStarted:
       OnRunning(node, event);
       return;
@@ -77,6 +80,17 @@ void Orchestrator::OnNodeEvent(Node& node, const EngineEvent& event) {
     }
     default:
       return;
+  }
+}
+
+// What images stand for is part of the environment from here on, and of what is made in its likeness.
+void Orchestrator::OnImages(Node& node, const EngineEvent& event) {
+  Event& told = Note(node, event.message);
+  for (const auto& [name, digest] : event.images) {
+    told.attributes[absl::StrCat("image ", name)] = digest;
+    const auto known = record().request.images.find(name);
+    if (digest.empty() || (known != record().request.images.end() && known->second == digest)) continue;
+    journal_.Change().request.images[name] = digest;
   }
 }
 
@@ -316,11 +330,12 @@ Event& Orchestrator::SetState(Node& node, NodeState state, absl::Duration when) 
   return event;
 }
 
-void Orchestrator::Note(const Node& node, std::string message) {
+Event& Orchestrator::Note(const Node& node, std::string message) {
   Event& event = journal_.Add(EventKind::kNote);
   event.node = node.plan.name;
   event.attempt = node.attempt;
   event.message = std::move(message);
+  return event;
 }
 
 // The last lines that a failed node wrote join its cause, before the verdict is written.

@@ -94,6 +94,7 @@ absl::Status Orchestrator::Apply(Change change) {
     // The id under which it was created stays what finds it.
     change.request.request_id = record.request.request_id;
     change.request.secrets.clear();
+    change.request.images = record.request.images;  // What runs, or runs again, is what it was.
     record.request = std::move(change.request);
     record.cause = Cause();
     record.verdict = Verdict::kNone;

@@ -238,6 +238,7 @@ std::string EncodeRequest(const EnvironmentRequest& request) {
   if (request.ttl.has_value()) json["ttl"] = EncodeDuration(*request.ttl);
   Put(json, "variables", request.variables);
   Put(json, "labels", request.labels);
+  Put(json, "images", request.images);
   Put(json, "engine", request.engine);
   Put(json, "owner", request.owner);
   Put(json, "test_requests", request.test_requests);
@@ -261,6 +262,7 @@ absl::StatusOr<EnvironmentRequest> DecodeRequest(absl::string_view text) {
   if (json->contains("ttl")) request.ttl = DecodeDuration(reader.Int("ttl", 0));
   request.variables = reader.TextMap("variables");
   request.labels = reader.TextMap("labels");
+  request.images = reader.TextMap("images");
   request.engine = reader.Text("engine");
   request.owner = reader.Text("owner");
   request.test_requests = reader.Texts("test_requests");

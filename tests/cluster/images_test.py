@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""Images on the real cluster: pinned to what their tags name, and with commands of their own."""
+"""Images on the real cluster: pinned to what their tags name, with commands of their own, and from a registry with a
+password."""
+import base64
 import hashlib
 import http.client
 import json
@@ -74,13 +76,19 @@ class Images(unittest.TestCase):
         (folder / "web" / "service.yml").write_text(f"name: web\nimage: {image}\ntype: http\n{words}")
         return folder
 
+    def space(self, name):
+        """Its kube namespace; older ones of that name may still be ending."""
+        found = json.loads(environments_test.kubectl("get", "namespaces", "-l", environments_test.MANAGED, "-o", "json"))
+        spaces = [item["metadata"]["name"] for item in found["items"]
+                  if item["metadata"]["name"].startswith(name + "-") and item["status"]["phase"] == "Active"]
+        self.assertEqual(len(spaces), 1)
+        return spaces[0]
+
+    def objects(self, kind, name):
+        return json.loads(environments_test.kubectl("get", kind, "-n", self.space(name), "-o", "json"))["items"]
+
     def image_of(self, name):
-        found = json.loads(environments_test.kubectl("get", "pods", "-A", "-l", environments_test.MANAGED, "-o", "json"))
-        space = {item["metadata"]["namespace"] for item in found["items"]
-                 if item["metadata"]["namespace"].startswith(name + "-")}
-        self.assertEqual(len(space), 1)
-        return [item["spec"]["containers"][0]["image"] for item in found["items"]
-                if item["metadata"]["namespace"] in space][-1]
+        return self.objects("pods", name)[-1]["spec"]["containers"][0]["image"]
 
     def test_a_tag_that_moves_changes_no_environment(self):
         old = push("hello/clock", self.tag, Labels={"of": "old"})
@@ -89,6 +97,7 @@ class Images(unittest.TestCase):
         pinned = f"{layout.REGISTRY}/hello/clock@{old}"
         self.assertEqual(self.image_of("pinned"), pinned)
         self.assertIn(f"hello/clock:{self.tag} is pinned to {old}", self.server.run("events", "pinned"))
+        self.assertRegex(self.server.run("report", "pinned"), f"hello/clock:{self.tag} +{old} +web")
         new = push("hello/clock", self.tag, Labels={"of": "new"})
         self.assertNotEqual(old, new)
         # A server that comes back, and a new process, go on with what was pinned.
@@ -97,7 +106,8 @@ class Images(unittest.TestCase):
         self.server.run("restart", "-f", spec, "web")
         self.assertEqual(self.image_of("pinned"), pinned)
         self.server.run("down", "pinned")
-        self.assertIn(old, self.server.run("events", "pinned", "-o", "json"))
+        told = json.loads(self.server.run("report", "pinned", "-o", "json"))["services"]
+        self.assertEqual([node["images"] for node in told], [[{"name": f"hello/clock:{self.tag}", "digest": old}]])
         self.server.run("up", "-f", spec, "--name", "fresh")
         self.assertEqual(self.image_of("fresh"), f"{layout.REGISTRY}/hello/clock@{new}")
 
@@ -116,6 +126,60 @@ class Images(unittest.TestCase):
         self.server.run("up", "-f", self.spec(f"hello/clock:{self.tag}", "python3 clock.py"))
         self.assertEqual(self.image_of("pinned"), f"{layout.REGISTRY}/hello/clock:{self.tag}")
         self.assertIn("not pinned", self.server.run("events", "pinned"))
+
+    def secrets(self):
+        """What the cluster's machines may pull with, by the name of its Secret."""
+        return {item["metadata"]["name"]: json.loads(base64.b64decode(item["data"][".dockerconfigjson"]))["auths"]
+                for item in self.objects("secrets", "pinned") if item["type"] == "kubernetes.io/dockerconfigjson"}
+
+    def log_in(self, *registries, password):
+        """What `docker login` would write, outside of the state folder."""
+        auth = base64.b64encode(f"{layout.REGISTRY_USER}:{password}".encode()).decode()
+        self.config.write_text(json.dumps({"auths": {name: {"auth": auth} for name in registries}}))
+        return auth
+
+    def test_a_registry_with_a_password_is_pulled_from_with_the_servers_credentials(self):
+        private = f"{layout.NODE_ADDRESS}:{layout.REGISTRY_PASSWORD_PORT}"
+        push("hello/clock", self.tag, Labels={"of": self.tag})
+        spec = self.spec(f"{private}/hello/clock:{self.tag}", "python3 clock.py")
+        self.config = self.path.parent / (self.path.name + "-config.json")
+        self.addCleanup(self.config.unlink)
+        self.log_in(private, password="wrong")
+        self.server.kill()
+        self.server.flags += ["--registry-insecure", private, "--registry-config", self.config]
+        self.server.start()
+        self.server.run("up", "-f", spec, good=False)
+        cause = json.loads(self.server.run("report", "pinned", "-o", "json"))["cause"]
+        self.assertEqual(cause["code"], "REGISTRY_ACCESS")
+        self.assertIn(private, cause["message"])
+        self.server.run("down", "pinned")
+        auth = self.log_in(private, "other.example", password=layout.REGISTRY_PASSWORD)
+        self.server.run("up", "-f", spec)
+        self.assertIn(f"{private}/hello/clock@sha256:", self.image_of("pinned"))
+        made = self.secrets()
+        self.assertEqual(list(made.values()), [{private: {"auth": auth}}], "only what the environment uses")
+        self.assertEqual([pod["spec"]["imagePullSecrets"] for pod in self.objects("pods", "pinned")], [[{"name": name} for name in made]])
+        # A server that comes back makes no other one, and what is made again goes on with it.
+        self.server.kill()
+        self.server.start()
+        self.server.run("restart", "-f", spec, "web")
+        self.assertEqual(self.secrets(), made)
+        told = self.server.run("events", "pinned", "-o", "json") + self.server.run("report", "pinned", "-o", "json")
+        self.server.run("down", "pinned")
+        self.server.kill(15)
+        for secret in (layout.REGISTRY_PASSWORD, auth):
+            self.assertNotIn(secret, told)
+            for path in self.path.rglob("*"):
+                if path.is_file():
+                    self.assertNotIn(secret.encode(), path.read_bytes(), path)
+
+    def test_only_the_clusters_machines_are_refused_by_a_registry(self):
+        # Which this server cannot read, so that the kubelet finds out.
+        private = f"{layout.NODE_ADDRESS}:{layout.REGISTRY_PASSWORD_PORT}"
+        self.server.run("up", "-f", self.spec(f"{private}/hello/clock:{self.tag}", "python3 clock.py"), good=False)
+        cause = json.loads(self.server.run("report", "pinned", "-o", "json"))["cause"]
+        self.assertEqual(cause["code"], "REGISTRY_ACCESS")
+        self.assertIn(private, cause["message"])
 
     def test_an_unknown_image_is_known_at_once(self):
         self.server.run("up", "-f", self.spec("hello/nobody:1", "python3 clock.py"), good=False)

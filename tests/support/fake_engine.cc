@@ -90,6 +90,16 @@ absl::Status FakeEngine::CreateScope(const ScopeSpec& spec) {
   return absl::OkStatus();
 }
 
+// As it was given with the scope, or as the registry has it the first time.
+std::string FakeEngine::DigestFor(FakeWorld::Scope& scope, const std::string& image) {
+  std::string& used = scope.images[image];
+  const auto given = scope.spec.images.find(image);
+  if (used.empty() && given != scope.spec.images.end()) used = given->second;
+  const auto now = world_->registry.find(image);
+  if (used.empty() && now != world_->registry.end()) used = now->second;
+  return used;
+}
+
 absl::Status FakeEngine::Prepare(const NodeRef& ref, const ProcessSpec& process) {
   if (absl::Status status = world_->Check("Prepare", ref.node); !status.ok()) return status;
   const auto scope = world_->scopes_.find(ref.scope);
@@ -112,6 +122,16 @@ absl::Status FakeEngine::Prepare(const NodeRef& ref, const ProcessSpec& process)
   node.ref = ref;
   node.process = process;
   node.run = world_->script ? world_->script(ref, process, false) : RunOfArgv(process, false);
+  if (const std::string digest = DigestFor(scope->second, process.image); !digest.empty()) {
+    world_->Later(node, absl::ZeroDuration(), [world = world_, digest](FakeWorld::Node& n) {
+      EngineEvent event;
+      event.kind = Kind::kImages;
+      event.node = n.ref;
+      event.images = {{n.process.image, digest}};
+      event.message = "it is " + digest;
+      world->Emit(std::move(event));
+    });
+  }
   world_->Later(node, node.run.prepare, [world = world_](FakeWorld::Node& n) {
     n.stage = Stage::kPrepared;
     world->Record(FakeHistory::Kind::kPrepared, n.ref);

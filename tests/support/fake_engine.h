@@ -46,6 +46,7 @@ class FakeEngine final : public Engine, public LogSource, public Execer, public 
                std::function<void(absl::Status)> done) override;
 
  private:
+  std::string DigestFor(FakeWorld::Scope& scope, const std::string& image);
   absl::StatusOr<FakeWorld::Node*> RunningNode(const NodeRef& ref);
 
   FakeWorld* const world_;

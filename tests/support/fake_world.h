@@ -98,6 +98,7 @@ class FakeWorld {
     std::map<std::string, Node> nodes;
     std::vector<EngineEvent> unheard;  // While no engine listens.
     Receipt receipt;
+    std::map<std::string, std::string> images;  // Used so far: name -> digest.
   };
 
   explicit FakeWorld(Loop* loop) : loop_(loop) {}
@@ -109,8 +110,10 @@ class FakeWorld {
   absl::Duration scope_takes;    // CreateScope to kScopeReady.
   Cause scope_failure;           // Set: kScopeFailed.
   absl::Duration destroy_takes;  // Destroy to kScopeReleased.
-  int blocked_destroys = 0;      // So many next Destroys end in a receipt with a blocker.
-  int lost_destroys = 0;         // So many next Destroys are accepted and forgotten.
+  std::map<std::string, std::string>
+      registry;              // What images are by now: name -> digest; one that is not here is told of nothing.
+  int blocked_destroys = 0;  // So many next Destroys end in a receipt with a blocker.
+  int lost_destroys = 0;     // So many next Destroys are accepted and forgotten.
   Fuse fuse;
 
   // The next `times` calls of `verb` ("Start", ...) on `node` (scope verbs: the scope id; "": any) fail with `status`.

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/kubernetes/pod_cause.h"
+#include "server/engine/kubernetes/pull_secret.h"
 #include "server/engine/kubernetes/workload_objects.h"
 #include "tests/support/random_process.h"
 #include "tests/support/seed.h"
@@ -268,6 +270,14 @@ EndpointSlice /metadata/labels/endpointslice.kubernetes.io~1managed-by "endpoint
 ServiceAccount /automountServiceAccountToken true
 ServiceAccount /secrets [{"name":"token"}]
 ServiceAccount /imagePullSecrets []
+ServiceAccount /imagePullSecrets [{"name":"mayfly-pull-x"}]
+Pod /spec/imagePullSecrets []
+Pod /spec/imagePullSecrets [{"name":"other"}] [0].name
+Pod /spec/imagePullSecrets [{"name":"mayfly-gate"}] [0].name
+Pod /spec/imagePullSecrets [{"name":"mayfly-pull-x","namespace":"other"}] [0].namespace
+Pod /spec/imagePullSecrets [{"name":"mayfly-pull-x"},{"name":"mayfly-pull-y"}]
+Secret /type "kubernetes.io/dockerconfigjson"
+Secret /type "kubernetes.io/dockercfg"
 Secret /type "kubernetes.io/service-account-token"
 Secret /type "bootstrap.kubernetes.io/token"
 Secret /type "helm.sh/release.v1"
@@ -337,18 +347,48 @@ TEST_F(AdmissionTest, AValueThatReachesFurtherIsRefusedWithItsPlace) {
       value = json::parse(parts[2].substr(0, cut));
       below = parts[2].substr(cut + 1);
     }
-    if (!below.empty()) below = absl::StrCat("/", absl::StrReplaceAll(below, {{".", ""}, {"[", ""}, {"]", ""}}));
+    if (!below.empty())
+      below = absl::StrCat("/", absl::StrReplaceAll(below, {{"].", "/"}, {".", ""}, {"[", ""}, {"]", ""}}));
     Creation changed = valid_.at(parts[0]);
     changed.object[json::json_pointer(parts[1])] = value;
     ExpectRefused(changed, absl::StrCat(parts[1], below));
   }
 }
 
+TEST_F(AdmissionTest, CredentialsOfRegistriesStandAloneUnderTheirName) {
+  const Creation good =
+      PullSecretObject(kPlace, {{"r.example", {"user", "password"}}, {"s.example", {"u", "p"}}}, "salt");
+  EXPECT_EQ(Admit(kPlace, good), absl::OkStatus());
+  const auto with = [](const char* text) { return json{{".dockerconfigjson", absl::Base64Escape(text)}}; };
+  for (const auto& [pointer, value] : std::vector<std::pair<const char*, json>>{
+           {"/type", "Opaque"},
+           {"/type", "kubernetes.io/service-account-token"},
+           {"/metadata/name", "other"},
+           {"/data", {{".dockerconfigjson", "e30="}, {"token", "e30="}}},
+           {"/data", {{"token", "e30="}}},
+           {"/data", {{".dockerconfigjson", "no base64!"}}},
+           {"/data", with("{}")},
+           {"/data", with("{\"auths\": {}, \"credsStore\": \"x\"}")},
+           {"/data", with("{\"auths\": {\"r.example\": {\"auth\": \"eA==\", \"identitytoken\": \"x\"}}}")},
+           {"/stringData", {{".dockerconfigjson", "{}"}}}}) {
+    Creation changed = good;
+    changed.object[json::json_pointer(pointer)] = value;
+    const absl::Status refused = Admit(kPlace, changed);
+    EXPECT_EQ(absl::StatusCode::kPermissionDenied, refused.code()) << pointer << value;
+    EXPECT_FALSE(absl::StrContains(refused.message(), "eA==")) << refused;
+  }
+  const auto name_of = [](const char* password, const char* salt) {
+    return PullSecretObject(kPlace, {{"r.example", {"user", password}}}, salt).object["metadata"]["name"];
+  };
+  EXPECT_NE(name_of("a", "salt"), name_of("b", "salt"));
+  EXPECT_NE(name_of("a", "salt"), name_of("a", "other salt"));
+}
+
 TEST_F(AdmissionTest, AFieldThatMayflyNeverSetsIsRefusedAtEveryLevel) {
   const std::map<std::string, std::string> unknown = {
       {"/spec",
        "affinity dnsConfig dnsPolicy ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers "
-       "hostnameOverride imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority "
+       "hostnameOverride initContainers nodeName nodeSelector os overhead preemptionPolicy priority "
        "priorityClassName readinessGates resourceClaims resources runtimeClassName schedulerName schedulingGates "
        "serviceAccount setHostnameAsFQDN shareProcessNamespace tolerations topologySpreadConstraints fieldOfTomorrow"},
       {"/spec/securityContext",

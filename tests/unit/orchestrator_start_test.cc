@@ -96,6 +96,32 @@ TEST_F(OrchestratorStartTest, ExposedPortsAreToldWithTheirUrl) {
   }
 }
 
+TEST_F(OrchestratorStartTest, WhatImagesAreIsPartOfTheEnvironmentFromThenOn) {
+  h.world.registry = {{"web:1", "sha256:old"}};
+  Plan plan = PlanOf({{"web"}, {"plain"}});
+  plan.nodes[0].process.image = "web:1";
+  h.plans["source"] = plan;
+  ASSERT_OK(h.Create("source").status);
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kActive));
+  const std::map<std::string, std::string> known = {{"web:1", "sha256:old"}};
+  EXPECT_EQ(Record().request.images, known);
+  EXPECT_EQ(h.world.scopes().begin()->second.spec.images.count("web:1"), 1) << "the engine may look them up at once";
+  h.world.registry["web:1"] = "sha256:new";
+  plan.nodes[0].digest = "changed";
+  h.plans["source"] = plan;
+  ASSERT_OK(h.Create("source", Keep::kAlways, /*allow_update=*/true).status);
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kActive));
+  EXPECT_EQ(Record().request.images, known);
+  int told = 0;
+  for (const Event& event : EventsOf(EventKind::kNote)) {
+    if (event.attributes.count("image web:1") == 0) continue;
+    ++told;
+    EXPECT_EQ(event.node, "web");
+    EXPECT_EQ(event.attributes.at("image web:1"), "sha256:old");
+  }
+  EXPECT_EQ(told, 2) << "once per attempt";
+}
+
 TEST_F(OrchestratorStartTest, AnEnvironmentIsActiveWhenItIsKnownHowItIsReached) {
   h.world.FailVerb("Expose", "web", absl::UnavailableError("busy"), 3);
   Plan plan = PlanOf({{"web"}});

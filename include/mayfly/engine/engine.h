@@ -40,6 +40,9 @@ struct ScopeSpec {
   // When it ends by itself, for people who look at the platform. CreateScope again replaces this and `labels` there.
   absl::Time expires = absl::InfiniteFuture();
   std::map<std::string, std::string> labels;  // What its request was labelled with ("pr": "123"), for the same.
+  // Images that its nodes name, as far as they are known, each with the digest that it stands for; empty: with what the
+  // name stands for now. An image that is named only later is looked up then.
+  std::map<std::string, std::string> images;
 };
 
 struct NodeRef {
@@ -71,6 +74,7 @@ struct EngineEvent {
     kScopeFailed,  // `cause`; Destroy is still to be called.
     kScopeLost,    // The scope vanished without Destroy.
     kPrepared,
+    kImages,         // Before kPrepared: `images` of the node are what they are from now on, `message` says so.
     kStarted,        // The process runs.
     kReady,          // Its probe answered, or it has none.
     kProbe,          // Advisory: `message` is the probe's latest failing answer. At most one a second and node.
@@ -92,7 +96,8 @@ struct EngineEvent {
   Cause cause;
   std::string message;  // kExposed: its URL, where the engine knows; without an address, why it is not reachable.
   int port = 0;
-  std::string address;  // "127.0.0.1:20480".
+  std::string address;                        // "127.0.0.1:20480".
+  std::map<std::string, std::string> images;  // As its spec names them -> digest; empty for one that is not pinned.
   Receipt receipt;
 };
 

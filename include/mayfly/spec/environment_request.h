@@ -33,8 +33,10 @@ struct EnvironmentRequest {
       variables;  // --set and --env-file: ${env.KEY} and the services' variables of that name.
   std::map<std::string, std::string> secrets;  // By secret name. Never stored, never logged.
   std::map<std::string, std::string> labels;   // What it is for ("pr": "123"); shown by engines and in lists.
-  std::string engine;                          // "local"; empty: the server's default.
-  std::string owner;                           // Who asks, as the server knows it.
+  // What images stand for, by name -> digest: filled in as the engine finds out, kept for the environment's life.
+  std::map<std::string, std::string> images;
+  std::string engine;  // "local"; empty: the server's default.
+  std::string owner;   // Who asks, as the server knows it.
   // Ids of the requests to run tests that were taken, newest last: a repeated one starts nothing.
   std::vector<std::string> test_requests;
 };

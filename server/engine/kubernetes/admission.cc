@@ -12,6 +12,7 @@
 #include "mayfly/base/text.h"
 #include "server/engine/kubernetes/admission_shape.h"
 #include "server/engine/kubernetes/admission_traffic.h"
+#include "server/engine/kubernetes/pull_secret.h"
 #include "server/engine/kubernetes/scope_notes.h"
 
 namespace mayfly::kubernetes {
@@ -109,6 +110,7 @@ Shape Pod(const char* restart = "Never") {
                  {"hostAliases", WaysOutOfPod()},
                  {"subdomain", Name()},
                  {"securityContext", PodSecurity(), kMust},
+                 {"imagePullSecrets", PullSecretsOfPod()},
                  {"containers", ListOf(Container(), 1), kMust},
                  {"volumes", ListOf(VolumeShape())}});
 }
@@ -239,7 +241,10 @@ const Kind* FindKind(const std::string& kind) {
     add("ConfigMap", "v1", "configmaps", {{"data", texts}, {"binaryData", texts}, {"immutable", Flag()}});
     // A Secret of another type may make the cluster fill it with a token.
     add("Secret", "v1", "secrets",
-        {{"type", Is("Opaque")}, {"data", texts}, {"stringData", texts}, {"immutable", Flag()}});
+        {{"type", Among({"Opaque", "kubernetes.io/dockerconfigjson"})},
+         {"data", texts},
+         {"stringData", texts},
+         {"immutable", Flag()}});
     add("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", {{"spec", OfNodeOr(NetworkPolicy()), kMust}});
     add("ResourceQuota", "v1", "resourcequotas", {{"spec", Quota(), kMust}});
     add("LimitRange", "v1", "limitranges", {{"spec", LimitRange(), kMust}});
@@ -355,6 +360,7 @@ absl::Status Check(const Place& place, const Creation& creation, const std::stri
   MAYFLY_RETURN_IF_ERROR(CheckScope(place.scope));
   MAYFLY_RETURN_IF_ERROR(known->shape(creation.object, ""));
   MAYFLY_RETURN_IF_ERROR(CheckMetadata(place, kind, creation.object["metadata"], "metadata"));
+  if (kind == "Secret") MAYFLY_RETURN_IF_ERROR(CheckSecretKind(creation.object));
   if (known->api_version == "apps/v1") {
     MAYFLY_RETURN_IF_ERROR(CheckTemplate(place, creation.object["spec"]["template"]["metadata"]));
   }

@@ -124,6 +124,15 @@ void ImageBook::Resolve(const ProcessSpec& process, std::function<void(ResolvedP
   done(Complete(process));
 }
 
+std::map<std::string, std::string> ImageBook::DigestsOf(const ProcessSpec& process) const {
+  std::map<std::string, std::string> out = {{process.image, ""}};
+  for (const Sidecar& sidecar : process.sidecars) out[sidecar.image];
+  for (auto& [name, digest] : out) {
+    if (const auto known = entries_.find(name); known != entries_.end()) digest = known->second.digest;
+  }
+  return out;
+}
+
 Cause ImageBook::Use(std::string* image, std::set<std::string>* registries) {
   Entry& entry = entries_[*image];
   if (Final(entry.status)) return RefusalOf(ImageName(*image, source_.prefix), entry.status);

@@ -44,6 +44,8 @@ class ImageBook {
   void Expect(const std::vector<std::string>& names);
   // `done` inline when all is known; otherwise later, unless the book is gone by then.
   void Resolve(const ProcessSpec& process, std::function<void(ResolvedProcess)> done);
+  // Of the images that it names, its sidecars' among them; without a digest as far as none is known.
+  std::map<std::string, std::string> DigestsOf(const ProcessSpec& process) const;
 
  private:
   struct Entry {

@@ -11,6 +11,7 @@
 #include "server/base/folder.h"
 #include "server/engine/kubernetes/admission.h"
 #include "server/engine/kubernetes/client/api_client.h"
+#include "server/engine/kubernetes/registry/reference.h"
 #include "server/engine/kubernetes/replicated_node.h"
 #include "server/engine/kubernetes/scope_notes.h"
 #include "server/obs/log.h"
@@ -23,6 +24,8 @@ KubeScope::KubeScope(ScopeHost* host, JournalEntry entry)
     : host_(host),
       entry_(std::move(entry)),
       place_{entry_.spec.id, host->installation(), entry_.identity},
+      pull_secret_(
+          this, [host](const std::string& registry) { return host->credentials().Find(registry); }, host->secret()),
       self_(std::make_shared<KubeScope*>(this)) {
   if (!entry_.spec.log_dir.empty()) {
     if (const absl::Status made = MakeDirs(entry_.spec.log_dir, 0700); !made.ok()) LogWarning(made.message());
@@ -88,7 +91,9 @@ void KubeScope::Delete(const std::string& path, const std::string& uid) {
 }
 
 PodOptions KubeScope::MakePodOptions(const std::string& pod) const {
-  return host_->MakePodOptions(place_.scope, pod);
+  PodOptions options = host_->MakePodOptions(place_.scope, pod);
+  options.pull_secret = pull_secret_.name();
+  return options;
 }
 
 KubeNode* KubeScope::FindNode(const std::string& name) {
@@ -142,26 +147,42 @@ void KubeScope::OnNamespaceMade(const absl::StatusOr<json>& answer) {
 
 void KubeScope::MakeObjects() {
   std::vector<Creation> wanted = ScopeObjects(place_, host_->gate_program(), MakePodOptions("").gate_address);
-  objects_missing_ = static_cast<int>(wanted.size());
+  objects_missing_ = static_cast<int>(wanted.size()) + 1;
   for (Creation& creation : wanted) {
-    Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) {
-             if (phase_ != Phase::kCreating) return;
-             if (!answer.ok()) {
-               Cause cause = CauseOfRefusal(answer.status());
-               cause.message = absl::StrCat("the kube namespace could not be set up: ", cause.message);
-               return Fail(cause);
-             }
-             if (--objects_missing_ > 0) return;
-             phase_ = Phase::kReady;
-             EmitScope(EngineEvent::Kind::kScopeReady);
-             entry_.ready = true;
-             if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) {
-               LogWarning(written.message());
-             }
-             TellNotes();
-             for (const auto& fn : std::exchange(waiting_, {})) fn();
-           }));
+    Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) { OnObjectMade(answer.status()); }));
   }
+  // With them, so that no pod waits for it.
+  pull_secret_.Provide(Registries(), [this](const absl::Status& status) { OnObjectMade(status); });
+}
+
+void KubeScope::OnObjectMade(const absl::Status& status) {
+  if (phase_ != Phase::kCreating) return;
+  if (!status.ok()) {
+    Cause cause = CauseOfRefusal(status);
+    cause.message = absl::StrCat("the kube namespace could not be set up: ", cause.message);
+    return Fail(cause);
+  }
+  if (--objects_missing_ > 0) return;
+  phase_ = Phase::kReady;
+  EmitScope(EngineEvent::Kind::kScopeReady);
+  entry_.ready = true;
+  if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) LogWarning(written.message());
+  TellNotes();
+  for (const auto& fn : std::exchange(waiting_, {})) fn();
+}
+
+std::set<std::string> KubeScope::Registries() const {
+  std::set<std::string> registries;
+  const std::string prefix = MakePodOptions("").registry;
+  for (const auto& [name, digest] : entry_.spec.images) {
+    const auto reference = registry::ParseReference(ImageName(name, prefix));
+    if (reference.ok()) registries.insert(reference->registry);
+  }
+  return registries;
+}
+
+void KubeScope::ProvidePulls(const std::set<std::string>& registries, const PullSecret::Done& done) {
+  pull_secret_.Provide(registries, done);
 }
 
 void KubeScope::Fail(Cause cause) {

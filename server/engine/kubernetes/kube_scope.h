@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "server/engine/kubernetes/ingress_route.h"
 #include "server/engine/kubernetes/journal.h"
 #include "server/engine/kubernetes/pod_node.h"
+#include "server/engine/kubernetes/pull_secret.h"
 #include "server/engine/parts/proxy.h"
 
 namespace mayfly::kube {
@@ -35,6 +37,8 @@ class ScopeHost {
   virtual PodOptions MakePodOptions(const std::string& scope, const std::string& pod) const = 0;
   virtual const std::string& gate_program() const = 0;
   virtual const std::string& installation() const = 0;
+  virtual const std::string& secret() const = 0;  // Of the installation.
+  virtual registry::DockerConfig& credentials() = 0;
   virtual const IngressOptions& ingress() const = 0;
   // The answer comes on the engine's thread.
   virtual void Ask(http::Request request, std::function<void(http::Outcome)> done) = 0;
@@ -70,6 +74,8 @@ class KubeScope final : public PodHost {
   // Its namespace vanished while nobody looked.
   void Lose(const std::string& message);
   void RepeatReady();
+  // `done` when the cluster's machines can be told who may pull from these; see PullSecret::Provide.
+  void ProvidePulls(const std::set<std::string>& registries, const PullSecret::Done& done);
   void Prepare(const NodeRef& ref, const ProcessSpec& process);
   KubeNode& AddNode(const std::string& name, bool replicated);
   absl::Status Expose(const NodeRef& ref, int port, int host_port);
@@ -103,6 +109,8 @@ class KubeScope final : public PodHost {
   void EmitScope(EngineEvent::Kind kind, Cause cause = Cause(), Receipt receipt = Receipt());
   void OnNamespaceMade(const absl::StatusOr<nlohmann::json>& answer);
   void MakeObjects();
+  void OnObjectMade(const absl::Status& status);
+  std::set<std::string> Registries() const;  // Of all images that are known to be named.
   void Fail(Cause cause);
   void BeginDeletion();
   void DeletePods();
@@ -142,6 +150,7 @@ class KubeScope final : public PodHost {
   bool telling_ = false;
   Reactor::TimerId retry_ = 0, release_limit_ = 0, tell_again_ = 0;
   int retries_ = 0;
+  PullSecret pull_secret_;
   std::shared_ptr<KubeScope*> self_;
 };
 

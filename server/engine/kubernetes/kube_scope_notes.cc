@@ -47,6 +47,11 @@ std::map<std::string, std::string> NotesOf(const json& object) {
 void KubeScope::Retell(const ScopeSpec& spec) {
   entry_.spec.expires = spec.expires;
   entry_.spec.labels = spec.labels;
+  entry_.spec.images = spec.images;
+  if (phase_ == Phase::kReady) {
+    // Pods that need it ask again and tell what is wrong.
+    pull_secret_.Provide(Registries(), [](const absl::Status&) {});
+  }
   TellNotes();
 }
 

@@ -176,6 +176,7 @@ absl::Status KubernetesEngineImpl::CreateScope(const ScopeSpec& spec) {
         return absl::AlreadyExistsError(absl::StrCat("scope ", spec.id, " exists"));
       }
       known.Retell(spec);
+      ExpectImages(known);
       known.RepeatReady();
       return absl::OkStatus();
     }
@@ -185,6 +186,7 @@ absl::Status KubernetesEngineImpl::CreateScope(const ScopeSpec& spec) {
     auto scope = std::make_unique<KubeScope>(this, std::move(entry));
     KubeScope* const made = scope.get();
     scopes_[spec.id] = std::move(scope);
+    ExpectImages(*made);
     made->Make();
     return absl::OkStatus();
   });
@@ -269,7 +271,7 @@ absl::Status KubernetesEngineImpl::Destroy(const std::string& id) {
 }
 
 PodOptions KubernetesEngineImpl::MakePodOptions(const std::string& scope, const std::string& pod) const {
-  return {hub_->address(), GateToken(secret_, scope, pod), options_.registry, {}};
+  return {hub_->address(), GateToken(secret_, scope, pod), options_.registry, {}, ""};
 }
 
 const std::string& KubernetesEngineImpl::gate_program() const {

@@ -9,6 +9,7 @@
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
 #include "server/engine/kubernetes/kubernetes_engine_impl.h"
+#include "server/engine/kubernetes/pod_cause.h"
 #include "server/obs/log.h"
 
 namespace mayfly::kubernetes {
@@ -46,6 +47,10 @@ ImageBook& KubernetesEngineImpl::BookOf(const std::string& scope) {
   for (const auto& [name, digest] : pins.items()) {
     if (digest.is_string()) known[name] = digest.get<std::string>();
   }
+  if (const auto found = scopes_.find(scope); found != scopes_.end()) {
+    const auto& given = found->second->spec().images;
+    known.insert(given.begin(), given.end());
+  }
   ImageBook::Source source;
   source.prefix = options_.registry;
   source.resolve = [this](const registry::Reference& reference, bool with_config, registry::RegistryClient::Done done) {
@@ -62,34 +67,55 @@ ImageBook& KubernetesEngineImpl::BookOf(const std::string& scope) {
   return *book;
 }
 
+void KubernetesEngineImpl::ExpectImages(const KubeScope& scope) {
+  std::vector<std::string> names;
+  for (const auto& [name, digest] : scope.spec().images) names.push_back(name);
+  BookOf(scope.spec().id).Expect(names);
+}
+
 void KubernetesEngineImpl::ForgetImages(const std::string& scope) {
   books_.erase(scope);
   unlink(absl::StrCat(options_.state_dir, "/kubernetes/", PinsName(scope)).c_str());
 }
 
 void KubernetesEngineImpl::PrepareResolved(const NodeRef& ref, const ProcessSpec& process) {
-  const auto key = std::make_pair(ref.scope, ref.node);
-  pending_[key] = {ref.attempt};
-  BookOf(ref.scope).Resolve(process, [this, ref, key](const ResolvedProcess& resolved) {
-    const auto found = pending_.find(key);
-    if (found == pending_.end() || found->second.attempt != ref.attempt) return;  // Stopped meanwhile.
-    const Pending pending = found->second;
-    pending_.erase(found);
+  pending_[{ref.scope, ref.node}] = {ref.attempt};
+  BookOf(ref.scope).Resolve(process, [this, ref, process](const ResolvedProcess& resolved) {
     const absl::StatusOr<KubeScope*> scope = FindScope(ref.scope);
-    if (!scope.ok()) return;
-    EngineEvent event;
-    event.node = ref;
-    event.when = reactor().Now();
-    event.cause = resolved.refused;
-    event.message = resolved.note;
-    event.kind = resolved.refused.empty() ? EngineEvent::Kind::kProbe : EngineEvent::Kind::kStartFailed;
-    if (!resolved.refused.empty()) event.cause.node = ref.node;
-    Emit(event);
-    if (!resolved.refused.empty()) return;
-    (*scope)->Prepare(ref, resolved.process);
-    KubeNode* const node = (*scope)->FindNode(ref.node);
-    if (pending.started && node != nullptr) node->Start(pending.one_shot);
+    if (!scope.ok() || !resolved.refused.empty()) return OnResolved(ref, process, resolved);
+    (*scope)->ProvidePulls(resolved.registries, [this, ref, process, resolved](const absl::Status& status) {
+      ResolvedProcess out = resolved;
+      if (!status.ok()) out.refused = CauseOfRefusal(status);
+      OnResolved(ref, process, out);
+    });
   });
+}
+
+KubernetesEngineImpl::Pending* KubernetesEngineImpl::FindPending(const NodeRef& ref) {
+  const auto found = pending_.find({ref.scope, ref.node});
+  return found == pending_.end() || found->second.attempt != ref.attempt ? nullptr : &found->second;
+}
+
+void KubernetesEngineImpl::OnResolved(const NodeRef& ref, const ProcessSpec& named, const ResolvedProcess& resolved) {
+  const Pending* const waiting = FindPending(ref);
+  if (waiting == nullptr) return;
+  const Pending pending = *waiting;
+  pending_.erase({ref.scope, ref.node});
+  const absl::StatusOr<KubeScope*> scope = FindScope(ref.scope);
+  if (!scope.ok()) return;
+  EngineEvent event;
+  event.node = ref;
+  event.when = reactor().Now();
+  event.message = resolved.note;
+  event.cause = resolved.refused;
+  event.kind = resolved.refused.empty() ? EngineEvent::Kind::kImages : EngineEvent::Kind::kStartFailed;
+  if (!resolved.refused.empty()) event.cause.node = ref.node;
+  event.images = BookOf(ref.scope).DigestsOf(named);
+  Emit(event);
+  if (!resolved.refused.empty()) return;
+  (*scope)->Prepare(ref, resolved.process);
+  KubeNode* const node = (*scope)->FindNode(ref.node);
+  if (pending.started && node != nullptr) node->Start(pending.one_shot);
 }
 
 bool KubernetesEngineImpl::StopPending(const NodeRef& ref) {

@@ -86,16 +86,27 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   std::function<void(absl::StatusOr<nlohmann::json>)> Here(Answer answer) override;
   void Emit(const EngineEvent& event) override;
   // Images (kubernetes_engine_images.cc).
+  struct Pending {
+    int attempt = 0;
+    bool started = false, one_shot = false;
+  };
   absl::Status OpenRegistries();
   ImageBook& BookOf(const std::string& scope);
   void ForgetImages(const std::string& scope);
-  // Prepares it once its images are known; inline where they are.
+  // Begins looking up what its nodes name.
+  void ExpectImages(const KubeScope& scope);
+  // Prepares it once its images are known and can be pulled; inline where they are.
   void PrepareResolved(const NodeRef& ref, const ProcessSpec& process);
+  void OnResolved(const NodeRef& ref, const ProcessSpec& named, const ResolvedProcess& resolved);
+  // Null when it was stopped meanwhile.
+  Pending* FindPending(const NodeRef& ref);
   bool StopPending(const NodeRef& ref);  // False when it is not pending.
 
   PodOptions MakePodOptions(const std::string& scope, const std::string& pod) const override;
   const std::string& gate_program() const override;
   const std::string& installation() const override { return options_.installation; }
+  const std::string& secret() const override { return secret_; }
+  registry::DockerConfig& credentials() override { return credentials_; }
   const IngressOptions& ingress() const override { return options_.ingress; }
   void Ask(http::Request request, std::function<void(http::Outcome)> done) override;
   void ConnectOut(const std::string& who, const EgressTarget& target, UniqueFd socket) override;
@@ -115,11 +126,7 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   std::unique_ptr<GateHub> hub_;
   std::unique_ptr<OutsideDialer> outside_;
   std::map<std::string, std::unique_ptr<KubeScope>> scopes_;
-  std::map<std::string, std::unique_ptr<ImageBook>> books_;  // By scope.
-  struct Pending {
-    int attempt = 0;
-    bool started = false, one_shot = false;
-  };
+  std::map<std::string, std::unique_ptr<ImageBook>> books_;         // By scope.
   std::map<std::pair<std::string, std::string>, Pending> pending_;  // Scope and node whose images are looked up.
   bool recovering_ = false;
   std::vector<EngineEvent> held_;  // While recovering.

@@ -237,6 +237,9 @@ json Pod(const Place& place, const NodeRef& node, const ProcessSpec& process, co
                     {"securityContext", PodSecurity(process)},
                     {"containers", json::array({Container(node, process, options, place.scope)})},
                     {"volumes", Volumes(node, process)}};
+  if (!options.pull_secret.empty()) {
+    object["spec"]["imagePullSecrets"] = json::array({{{"name", options.pull_secret}}});
+  }
   for (const Sidecar& sidecar : process.sidecars) {
     object["spec"]["containers"].push_back(SidecarObject(place, GateIdentity(node, process), sidecar, options));
   }

@@ -53,6 +53,7 @@ struct PodOptions {
   std::string gate_token;
   std::string registry;  // Put before images that name no registry of their own; may be empty.
   std::map<std::string, std::string> sidecar_tokens;  // By sidecar.
+  std::string pull_secret;                            // See pull_secret.h; may be empty.
 };
 
 // Of one attempt; never the same for two.

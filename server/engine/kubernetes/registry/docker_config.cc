@@ -118,10 +118,13 @@ std::shared_ptr<const Credentials> DockerConfig::Find(const std::string& registr
   return it == known_.end() ? nullptr : it->second;
 }
 
-std::string DockerConfigFor(const std::string& registry, const Credentials& credentials) {
-  const json entry = {{"auth", absl::Base64Escape(absl::StrCat(credentials.user, ":", credentials.password))}};
-  const json config = {{"auths", {{registry == "docker.io" ? std::string(kDockerKey) : registry, entry}}}};
-  return config.dump(-1, ' ', false, json::error_handler_t::replace);
+std::string DockerConfigFor(const std::map<std::string, Credentials>& by_registry) {
+  json auths = json::object();
+  for (const auto& [registry, credentials] : by_registry) {
+    auths[registry == "docker.io" ? std::string(kDockerKey) : registry] = {
+        {"auth", absl::Base64Escape(absl::StrCat(credentials.user, ":", credentials.password))}};
+  }
+  return json{{"auths", auths}}.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace mayfly::registry

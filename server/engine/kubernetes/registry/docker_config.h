@@ -46,8 +46,8 @@ class DockerConfig {
   std::string stamp_ ABSL_GUARDED_BY(mutex_);  // Of the file as it was read: identity, size and time.
 };
 
-// What the cluster's machines need to pull from that registry: the text of a Secret's .dockerconfigjson.
-std::string DockerConfigFor(const std::string& registry, const Credentials& credentials);
+// What the cluster's machines need to pull from these registries: the text of a Secret's .dockerconfigjson.
+std::string DockerConfigFor(const std::map<std::string, Credentials>& by_registry);
 
 }  // namespace mayfly::registry
 

@@ -35,6 +35,12 @@ Json ToJson(const Cause& cause) {
           {"evidence", cause.evidence}};
 }
 
+Json ToJson(const std::vector<ReportImage>& images) {
+  Json json = Json::array();
+  for (const ReportImage& image : images) json.push_back({{"name", image.name}, {"digest", OrNull(image.digest)}});
+  return json;
+}
+
 Json ToJson(const ReportNode& node) {
   return {{"name", node.name},
           {"kind", node.kind == NodeKind::kJob ? "job" : "service"},
@@ -50,6 +56,7 @@ Json ToJson(const ReportNode& node) {
           {"needs", node.needs},
           {"why", node.why},
           {"urls", node.urls},
+          {"images", ToJson(node.images)},
           {"cause", ToJson(node.cause)}};
 }
 
@@ -67,6 +74,7 @@ Json ToJson(const ReportTest& test) {
           {"junit", OrNull(test.junit)},
           {"artifacts", OrNull(test.artifacts)},
           {"note", OrNull(test.note)},
+          {"images", ToJson(test.images)},
           {"cause", ToJson(test.cause)}};
 }
 

@@ -31,6 +31,7 @@ struct NodeTrack {
   absl::Duration ended = kNotYet;
   std::map<int, Usage> usage;  // By attempt.
   std::vector<std::string> urls;
+  std::map<std::string, std::string> images;  // Name -> digest.
 
   bool is_service() const { return planned.kind == NodeKind::kService; }
   bool is_test() const { return planned.kind == NodeKind::kTestJob; }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/strip.h"
 #include "server/report/critical_chain.h"
 #include "server/report/node_track.h"
 
@@ -73,6 +74,7 @@ class Builder {
         receipt_ = event.offset;
         break;
       case EventKind::kNote:
+        OnNote(event);
         break;
     }
   }
@@ -166,6 +168,7 @@ class Builder {
     NodeTrack next;
     next.usage = std::move(node.usage);
     next.urls = std::move(node.urls);
+    next.images = std::move(node.images);
     node = std::move(next);
     results_.erase(name);
   }
@@ -175,6 +178,21 @@ class Builder {
     if (url.empty()) url = Attribute(event, "address");
     std::vector<std::string>& urls = nodes_[event.node].urls;
     if (!url.empty() && std::find(urls.begin(), urls.end(), url) == urls.end()) urls.push_back(std::move(url));
+  }
+
+  void OnNote(const Event& event) {
+    std::map<std::string, std::string> images;
+    for (const auto& [key, value] : event.attributes) {
+      absl::string_view name = key;
+      if (absl::ConsumePrefix(&name, "image ")) images[std::string(name)] = value;
+    }
+    if (!images.empty()) nodes_[event.node].images = std::move(images);
+  }
+
+  static std::vector<ReportImage> ImagesOf(const NodeTrack& track) {
+    std::vector<ReportImage> images;
+    for (const auto& [name, digest] : track.images) images.push_back({name, digest});
+    return images;
   }
 
   void OnJobResult(const Event& event) {
@@ -232,6 +250,7 @@ class Builder {
     node.usage = Total(track);
     node.cause = track.cause;
     node.urls = track.urls;
+    node.images = ImagesOf(track);
     return node;
   }
 
@@ -242,6 +261,7 @@ class Builder {
     test.cause = track.cause;
     test.tries = track.launches;
     test.flaky = track.planned.flaky;
+    test.images = ImagesOf(track);
     if (Known(track.launched) && Known(track.finished)) test.took = track.finished - track.launched;
     const auto found = results_.find(track.planned.name);
     if (found != results_.end()) {

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "mayfly/base/text.h"
 #include "server/report/node_track.h"
@@ -14,6 +17,7 @@
 namespace mayfly {
 namespace {
 
+constexpr size_t kMostNamed = 3;  // Users of one image.
 constexpr size_t kWidth = 100;
 constexpr size_t kNarrow = 80;
 constexpr size_t kBar = 24;
@@ -182,6 +186,25 @@ std::string Exposed(const Report& report) {
   return out.empty() ? "" : absl::StrCat("\nexposed\n", out);
 }
 
+// One line for what many services have in common.
+std::string Images(const Report& report) {
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> users;
+  const auto add = [&users](const std::string& node, const std::vector<ReportImage>& images) {
+    for (const ReportImage& image : images) users[{image.name, image.digest}].push_back(Name(node));
+  };
+  for (const ReportNode& node : report.services) add(node.name, node.images);
+  for (const ReportTest& test : report.tests) add(test.job, test.images);
+  std::vector<std::vector<std::string>> rows = {{"IMAGE", "WAS", "OF"}};
+  for (auto& [image, nodes] : users) {
+    const size_t more = nodes.size() > kMostNamed ? nodes.size() - kMostNamed : 0;
+    nodes.resize(nodes.size() - more);
+    if (more > 0) nodes.back() += absl::StrCat(" and ", more, " more");
+    rows.push_back({EscapeLine(image.first), image.second.empty() ? "not pinned" : EscapeLine(image.second),
+                    absl::StrJoin(nodes, ", ")});
+  }
+  return users.empty() ? "" : absl::StrCat("\n", Table(rows, {false, false, false}));
+}
+
 std::string Teardown(const Report& report) {
   std::string out = absl::StrCat("\n", Wrap(absl::StrCat("teardown ", DescribeTeardown(report))), "\n");
   for (const std::string& blocker : report.teardown.blockers)
@@ -193,7 +216,8 @@ std::string Teardown(const Report& report) {
 
 std::string WriteText(const Report& report) {
   return absl::StrCat(Headline(report), "\n", CauseBlock(report), Header(report), Tests(report), Services(report),
-                      Failures(report), Chain(report), report.torn_down ? "" : Exposed(report), Teardown(report));
+                      Failures(report), Chain(report), report.torn_down ? "" : Exposed(report), Images(report),
+                      Teardown(report));
 }
 
 }  // namespace mayfly

@@ -135,7 +135,10 @@ LogBuilder Blocked() {
 }
 
 LogBuilder Up() {
-  return ReadyShop();
+  LogBuilder log = ReadyShop();
+  log.Images(9, "cart", {{"shop/cart:1", "sha256:" + std::string(64, 'c')}, {"shop/proxy", ""}});
+  log.Images(10, "frontend-smoke", {{"shop/frontend:1", "sha256:" + std::string(64, 'f')}});
+  return log;
 }
 
 struct Case {

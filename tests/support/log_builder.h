@@ -72,6 +72,12 @@ class LogBuilder {
     event.attributes = {{"port", "8080"}, {"url", url}};
     return *this;
   }
+  LogBuilder& Images(double ms, const std::string& node, const std::map<std::string, std::string>& digests) {
+    Event& event = Add(ms, EventKind::kNote);
+    event.node = node;
+    for (const auto& [name, digest] : digests) event.attributes["image " + name] = digest;
+    return *this;
+  }
   LogBuilder& JobResult(double ms, const std::string& node, std::map<std::string, std::string> attributes,
                         Cause cause = {}) {
     Event& event = Add(ms, EventKind::kJobResult);

@@ -50,7 +50,8 @@ enum class EventKind {
   kState = 3,      // The environment is now in `environment_state`, with `cause` if it failed.
   kNode = 4,       // `node` is now in `node_state`. kStarting comes twice: "phase" = "launch" and "phase" = "running".
   kExposed = 5,    // attributes: "port", "address", "url".
-  kNote = 6,       // `message` for people: a probe's latest answer, a retry, a warning.
+  kNote = 6,       // `message` for people: a probe's latest answer, a retry, a warning. Where it tells what a node's
+                   // images are, attributes: "image NAME" = digest, empty for one that is not pinned.
   kJobResult = 7,  // A test job's run ended: attributes "tries", "flaky", "tests", "failures", "errors", "skipped",
                    // "junit" (path of the kept file), "artifacts" (path of the kept folder), "note".
   kVerdict = 8,    // `verdict` and `cause`.

@@ -10,6 +10,12 @@
 
 namespace mayfly {
 
+// As a spec names it, and what it stood for when it was run.
+struct ReportImage {
+  std::string name;    // "shop/cart:1".
+  std::string digest;  // "sha256:..."; empty where it was not pinned.
+};
+
 struct ReportNode {
   std::string name;
   NodeKind kind = NodeKind::kService;
@@ -25,6 +31,7 @@ struct ReportNode {
   Usage usage;
   Cause cause;
   std::vector<std::string> urls;
+  std::vector<ReportImage> images;  // Its sidecars' among them, in order of name; empty where none were looked up.
 };
 
 struct ReportTest {
@@ -40,6 +47,7 @@ struct ReportTest {
   Cause cause;
   std::string junit;  // Paths of what was kept.
   std::string artifacts;
+  std::vector<ReportImage> images;
   std::string note;  // What could not be kept or read, or does not fit its end; empty: nothing.
 };
 

@@ -196,6 +196,20 @@ class Grammar {
         ->type_name("WHAT");
   }
 
+  void Replay(CLI::App* verb) {
+    verb->add_option("--replay", options_.replay, "make NAME, which may be deleted, again as it was")
+        ->type_name("NAME");
+    // As excluded options of CLI11 they would all say so in the help.
+    verb->parse_complete_callback([this] {
+      if (options_.replay.empty()) return;
+      const bool more =
+          !options_.path.empty() || !options_.words.empty() || !options_.profile.empty() || !options_.variables.empty();
+      if (more) {
+        throw CLI::ValidationError("--replay", "makes what was there: no -f, services, --profile, --set or --env-file");
+      }
+    });
+  }
+
   void Reports(CLI::App* verb) {
     verb->add_option("--report-dir", options_.report_dir, "folder for the reports and what the test jobs left")
         ->type_name("FOLDER");
@@ -207,6 +221,7 @@ class Grammar {
     Words(up, "SERVICE", "only these and what they need");
     Target(up);
     Request(up);
+    Replay(up);
     Waiting(up);
     CLI::App* run = Verb("run", "up, test, report, down: the verdict is the exit code");
     Words(run, "SERVICE", "only these, what they need and the tests that cover them");

@@ -44,6 +44,7 @@ struct Options {
   std::map<std::string, std::string> secrets;
   std::map<std::string, std::string> labels;  // up, run, plan: its own; list: of those to be listed.
   bool keep_on_failure = false;
+  std::string replay;  // up: the environment that is made again.
   std::string report_dir;
   std::string junit;
   std::string uid;  // report: of an earlier environment of that name.

@@ -126,7 +126,11 @@ std::string EnvironmentTable(const v1::Environment& environment, const Look& loo
 absl::StatusOr<v1::CreateEnvironmentRequest> CreateRequestFor(Session& session) {
   const Options& options = session.options();
   v1::CreateEnvironmentRequest request;
-  MAYFLY_ASSIGN_OR_RETURN(*request.mutable_source(), session.Source());
+  if (options.replay.empty()) {
+    MAYFLY_ASSIGN_OR_RETURN(*request.mutable_source(), session.Source());
+  } else {
+    request.set_replay(options.replay);
+  }
   request.set_environment_id(options.name);
   request.set_engine(options.engine);
   request.set_profile(options.profile);

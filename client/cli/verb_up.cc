@@ -66,10 +66,12 @@ ExitCode VerbUp(Session& session) {
   auto request = CreateRequestFor(session);
   if (!request.ok()) return session.Fail(request.status());
   request->set_keep(v1::CreateEnvironmentRequest::ALWAYS);
-  request->set_allow_update(true);
+  const bool replay = !session.options().replay.empty();
+  request->set_allow_update(!replay);
   const auto client = session.Connect();
   if (!client.ok()) return session.Fail(client.status());
-  if (const absl::Status same = CheckSameFolder(session, **client, *request); !same.ok()) return session.Fail(same);
+  const absl::Status same = replay ? absl::OkStatus() : CheckSameFolder(session, **client, *request);
+  if (!same.ok()) return session.Fail(same);
   const absl::Time deadline = DeadlineFor(session.options());
   const auto environment = (*client)->CreateEnvironment(*request);
   if (!environment.ok()) return session.Fail(environment.status());

@@ -116,6 +116,13 @@ void CheckRequestId(const std::string& id, Violations& out) {
   if (!id.empty() && !IsUuid(id)) out.Add("request_id", "must be a UUID such as 7b0dd1c4-6ed5-4f0c-9f38-3e5b1b1d9c6a");
 }
 
+void CheckReplay(const v1::CreateEnvironmentRequest& request, Violations& out) {
+  out.Check("replay", CheckName(request.replay()));
+  const bool more = !request.source().empty() || !request.services().empty() || !request.tests().empty() ||
+                    request.all_tests() || !request.profile().empty() || !request.variables().empty();
+  if (more) out.Add("replay", "makes what was there: no source, services, tests, profile or variables go with it");
+}
+
 void CheckSource(const std::string& source, Violations& out) {
   if (source.empty()) return out.Add("source", "is required: the folder or envspec.yml to read");
   if (source[0] != '/') out.Add("source", "must be an absolute path on the server's machine");
@@ -135,7 +142,11 @@ absl::Status Validate(const v1::CreateEnvironmentRequest& request) {
   Violations out;
   if (!request.environment_id().empty()) out.Check("environment_id", CheckName(request.environment_id()));
   CheckRequestId(request.request_id(), out);
-  CheckSource(request.source(), out);
+  if (request.replay().empty()) {
+    CheckSource(request.source(), out);
+  } else {
+    CheckReplay(request, out);
+  }
   CheckNames("services", request.services(), out);
   CheckNames("tests", request.tests(), out);
   if (!v1::CreateEnvironmentRequest::Keep_IsValid(request.keep())) out.Add("keep", "is not a known value");

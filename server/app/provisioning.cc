@@ -68,6 +68,9 @@ std::unique_ptr<Provisioner> MakeProvisioner(const ProvisioningParts& parts) {
   dependencies.collector = parts.collector;
   dependencies.logs = parts.logs;
   dependencies.load = [](const std::string& source, const std::string& below) { return LoadCatalogue(source, below); };
+  dependencies.load_recorded = [](std::shared_ptr<const CatalogueSource> source) {
+    return LoadCatalogue(std::move(source));
+  };
   dependencies.plan = [fingerprints = std::make_shared<FileFingerprints>()](
                           const Catalogue& catalogue, const EnvironmentRequest& request,
                           const Capabilities& capabilities, const std::vector<Store::StartTime>& measured) {

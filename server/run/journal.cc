@@ -67,7 +67,7 @@ void Journal::Measure(const std::string& catalogue, const std::string& node, abs
 
 bool Journal::empty() const {
   return !changed_ && batch_.events.empty() && batch_.put_resources.empty() && batch_.remove_resources.empty() &&
-         batch_.measured.empty();
+         batch_.measured.empty() && !batch_.source.has_value();
 }
 
 absl::Status Journal::Commit() {

@@ -43,6 +43,8 @@ class Journal {
   // Everything that was put and not removed, here or by a former server (Know).
   void RemoveAll();
   void Know(const ResourceRecord& resource) { resources_.insert({resource.kind, resource.name}); }
+  // What it is made from by now; see WriteBatch::source.
+  void KeepSource(std::string source) { batch_.source = std::move(source); }
   void Measure(const std::string& catalogue, const std::string& node, absl::Duration start_time);
 
   bool empty() const;

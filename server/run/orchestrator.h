@@ -92,6 +92,7 @@ class Orchestrator {
     EnvironmentRequest request;
     std::set<std::string> restart;
     std::set<std::string> tests;
+    std::optional<std::string> source;  // What `plan` was made from (source_codec.h), where that is new.
   };
   absl::Status Apply(Change change);
 
@@ -100,6 +101,10 @@ class Orchestrator {
   bool plan_known() const { return plan_known_; }
   bool deleting() const { return phase_ == Phase::kStopping || phase_ == Phase::kDestroying || phase_ == Phase::kGone; }
   bool scope_lost() const { return scope_lost_; }
+  // What its plan was made from, to be kept with its record.
+  void KeepSource(std::string source) { journal_.KeepSource(std::move(source)); }
+  // For people, in the event log.
+  void Remark(std::string message) { journal_.Add(EventKind::kNote).message = std::move(message); }
   // The request with its secrets, which are never stored.
   const EnvironmentRequest& request() const { return request_; }
   void set_request(EnvironmentRequest request) { request_ = std::move(request); }

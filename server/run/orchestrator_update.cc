@@ -89,6 +89,7 @@ absl::Status Orchestrator::Apply(Change change) {
   plan_ = std::move(change.plan);
   plan_known_ = true;
   request_ = change.request;
+  if (change.source.has_value()) journal_.KeepSource(*std::move(change.source));
   {
     EnvironmentRecord& record = journal_.Change();
     // The id under which it was created stays what finds it.

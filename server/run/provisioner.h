@@ -59,6 +59,9 @@ struct CreateOptions {
   bool validate_only = false;
   bool allow_update = false;  // Apply to a live environment of that name instead of ALREADY_EXISTS.
   bool any_owner = true;      // Also to one of another owner; PERMISSION_DENIED otherwise.
+  // Name of an environment, live or deleted, that is made again: from the files of then, with the images of then. Of
+  // the request only id, name, keep, ttl, owner, secrets and labels count. NOT_FOUND when too little was recorded.
+  std::string replay;
 };
 
 struct CreateOutcome {
@@ -165,6 +168,8 @@ struct ProvisionerDependencies {
   LogSource* logs = nullptr;           // Optional: last lines of failed nodes become evidence.
   // Reads a folder or an envspec.yml, and nothing outside of `below` when that is not empty (server/spec). Worker.
   std::function<LoadedCatalogue(const std::string& source, const std::string& below)> load;
+  // The same of files that were recorded (server/spec). Worker.
+  std::function<LoadedCatalogue(std::shared_ptr<const CatalogueSource>)> load_recorded;
   // Plans (server/plan). Worker.
   std::function<PlanOutcome(const Catalogue&, const EnvironmentRequest&, const Capabilities&,
                             const std::vector<Store::StartTime>&)>

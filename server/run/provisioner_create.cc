@@ -7,6 +7,7 @@
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
 #include "server/run/provisioner_impl.h"
+#include "server/store/source_codec.h"
 
 namespace mayfly {
 namespace {
@@ -58,23 +59,32 @@ void ProvisionerImpl::Create(EnvironmentRequest request, CreateOptions options,
                        ": ask another server, or start one with mayflyd --engine ", other)));
       return;
     }
+    if (!options.replay.empty()) {
+      Replay(request, options, reply);
+      return;
+    }
     LoadAndPlan(request, nullptr, [this, request, options, reply](Planned planned) {
-      if (!planned.outcome.status.ok()) {
-        reply({planned.outcome.status, nullptr, std::move(planned.outcome.diagnostics)});
-        return;
-      }
-      auto admission = std::make_shared<Admission>();
-      admission->request = request;
-      admission->options = options;
-      admission->catalogue = planned.catalogue;
-      admission->plan = std::move(planned.outcome.plan);
-      admission->warnings = std::move(planned.outcome.diagnostics);
-      admission->deadline = loop_->Monotonic() + kNameWait;
-      if (admission->request.name.empty()) admission->request.name = planned.catalogue->catalogue.name;
-      if (admission->request.engine.empty()) admission->request.engine = capabilities_.engine;
-      Admit(std::move(admission), reply);
+      Decide(request, options, reply, std::move(planned));
     });
   });
+}
+
+void ProvisionerImpl::Decide(EnvironmentRequest request, const CreateOptions& options, CreateReply reply,
+                             Planned planned) {
+  if (!planned.outcome.status.ok()) {
+    reply({planned.outcome.status, nullptr, std::move(planned.outcome.diagnostics)});
+    return;
+  }
+  auto admission = std::make_shared<Admission>();
+  admission->request = std::move(request);
+  admission->options = options;
+  admission->catalogue = planned.catalogue;
+  admission->plan = std::move(planned.outcome.plan);
+  admission->warnings = std::move(planned.outcome.diagnostics);
+  admission->deadline = loop_->Monotonic() + kNameWait;
+  if (admission->request.name.empty()) admission->request.name = planned.catalogue->catalogue.name;
+  if (admission->request.engine.empty()) admission->request.engine = capabilities_.engine;
+  Admit(std::move(admission), std::move(reply));
 }
 
 void ProvisionerImpl::Admit(std::shared_ptr<Admission> admission, CreateReply reply) {
@@ -134,6 +144,7 @@ void ProvisionerImpl::AdmitOver(Live& live, std::shared_ptr<Admission> admission
   }
   if (kept) {
     Orchestrator::Change change{admission->plan, request};
+    change.source = EncodeSource(admission->catalogue->catalogue.source.get());
     change.request.owner = known.owner;
     change.request.test_requests = known.test_requests;
     for (const PlanNode& node : change.plan.nodes) {
@@ -208,6 +219,8 @@ absl::StatusOr<EnvironmentViewRef> ProvisionerImpl::Accept(Admission& admission)
   logs_.Append(created.record.uid, FirstEvents(created.record, admission.plan, capabilities_.engine));
   Live& live = AddLive(created.record, {2, absl::ZeroDuration(), record.create_time}, std::move(admission.plan),
                        admission.catalogue);
+  live.orchestrator->KeepSource(EncodeSource(admission.catalogue->catalogue.source.get()));
+  if (!admission.options.replay.empty()) live.orchestrator->Remark(ReplayNote(admission.options.replay, live));
   live.orchestrator->set_request(std::move(admission.request));
   // The answer goes out first: what follows is not its business.
   loop_->Post([this, name = record.name, uid = record.uid] {

@@ -112,7 +112,15 @@ class ProvisionerImpl final : public Provisioner {
   void LoadAndPlan(EnvironmentRequest request, CatalogueRef known, std::function<void(Planned)> then);
   absl::Status EngineUsable() const;
 
+  // An environment made again (provisioner_replay.cc).
+  void Replay(EnvironmentRequest request, const CreateOptions& options, CreateReply reply);
+  void PlanReplay(const EnvironmentRecord& record, EnvironmentRequest again, const CreateOptions& options,
+                  std::shared_ptr<const CatalogueSource> source, CreateReply reply);
+  std::string ReplayNote(const std::string& former, const Live& live) const;
+  absl::Status CheckImages(const EnvironmentRequest& again, const EnvironmentRecord& former, const Plan& plan) const;
+
   // Admission (provisioner_create.cc).
+  void Decide(EnvironmentRequest request, const CreateOptions& options, CreateReply reply, Planned planned);
   void Admit(std::shared_ptr<Admission> admission, CreateReply reply);
   void AdmitOver(Live& live, std::shared_ptr<Admission> admission, CreateReply reply);
   void Wait(const std::string& name, std::shared_ptr<Admission> admission, CreateReply reply);
@@ -122,6 +130,7 @@ class ProvisionerImpl final : public Provisioner {
 
   // Recovery (provisioner_recover.cc).
   absl::Status Resume(const EnvironmentRecord& record, const FoundScope* scope);
+  CatalogueRef LoadRecorded(const std::string& uid);  // nullptr when nothing was kept that can be read.
   void RemoveStrays(const std::vector<FoundScope>& found, const std::map<std::string, int64_t>& generations);
   void RemoveStray(const std::string& scope);
   void OnStrayEvent(const EngineEvent& event);

@@ -8,6 +8,7 @@
 #include "mayfly/base/ids.h"
 #include "mayfly/base/status.h"
 #include "server/run/provisioner_impl.h"
+#include "server/store/source_codec.h"
 
 namespace mayfly {
 namespace {
@@ -85,9 +86,13 @@ absl::Status ProvisionerImpl::Resume(const EnvironmentRecord& record, const Foun
   if (!ending) {
     catalogue = cache_.Load(record.request.source, record.request.source_below);
     absl::StatusOr<std::vector<Store::StartTime>> times = dependencies_.store->StartTimes(past.catalogue);
-    if (catalogue->ok()) {
-      PlanOutcome outcome = dependencies_.plan(catalogue->catalogue, record.request, capabilities_,
-                                               times.ok() ? *std::move(times) : std::vector<Store::StartTime>());
+    if (!times.ok()) times = std::vector<Store::StartTime>();
+    // What is on the disk may be newer than what was begun: then it is what was recorded, if that says the same.
+    for (const bool recorded : {false, true}) {
+      if (adoption.plan_known) break;
+      if (recorded) catalogue = LoadRecorded(record.uid);
+      if (catalogue == nullptr || !catalogue->ok()) continue;
+      PlanOutcome outcome = dependencies_.plan(catalogue->catalogue, record.request, capabilities_, *times);
       if (outcome.status.ok() && PlanKey(outcome.plan) == past.plan_key) {
         plan = std::move(outcome.plan);
         adoption.plan_known = true;
@@ -112,6 +117,14 @@ absl::Status ProvisionerImpl::Resume(const EnvironmentRecord& record, const Foun
   live.orchestrator->Adopt(std::move(adoption));
   Publish(live);
   return absl::OkStatus();
+}
+
+CatalogueRef ProvisionerImpl::LoadRecorded(const std::string& uid) {
+  const absl::StatusOr<std::string> kept = dependencies_.store->ReadSource(uid);
+  if (!kept.ok() || kept->empty() || !dependencies_.load_recorded) return nullptr;
+  const auto source = DecodeSource(*kept);
+  if (!source.ok()) return nullptr;
+  return std::make_shared<const LoadedCatalogue>(dependencies_.load_recorded(*source));
 }
 
 void ProvisionerImpl::RemoveStrays(const std::vector<FoundScope>& found,

@@ -35,6 +35,7 @@ struct TypeChain {
 class Loader {
  public:
   Loader(absl::string_view path, absl::string_view below) : files_(path, below, sink_) {}
+  explicit Loader(std::shared_ptr<const CatalogueSource> recorded) : files_(std::move(recorded)) {}
 
   LoadedCatalogue Load() {
     catalogue_.root = files_.root();
@@ -51,6 +52,7 @@ class Loader {
     }
     catalogue_.digest = files_.Digest();
     catalogue_.texts = files_.Texts();
+    if (!files_.main().empty()) catalogue_.source = files_.Source();
     return {std::move(catalogue_), sink_.Take(), files_.access()};
   }
 
@@ -368,6 +370,10 @@ class Loader {
 
 LoadedCatalogue LoadCatalogue(absl::string_view path, absl::string_view below) {
   return Loader(path, below).Load();
+}
+
+LoadedCatalogue LoadCatalogue(std::shared_ptr<const CatalogueSource> source) {
+  return Loader(std::move(source)).Load();
 }
 
 }  // namespace mayfly

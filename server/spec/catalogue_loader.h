@@ -2,6 +2,7 @@
 #ifndef MAYFLY_SERVER_SPEC_CATALOGUE_LOADER_H_
 #define MAYFLY_SERVER_SPEC_CATALOGUE_LOADER_H_
 
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -22,6 +23,9 @@ constexpr size_t kMaxEdges = 10000;  // Needs and references together.
 // With `below`, an absolute folder without symbolic links, `path` is in it by its words, and the root folder must be,
 // too, after symbolic links; else `access` is PERMISSION_DENIED, and nothing outside was looked at.
 LoadedCatalogue LoadCatalogue(absl::string_view path, absl::string_view below = "");
+
+// The catalogue that these files were, whatever is on the disk by now. `source` must not be nullptr.
+LoadedCatalogue LoadCatalogue(std::shared_ptr<const CatalogueSource> source);
 
 // The same diagnostics with the source line where it is missing, as it was when `catalogue` was read: what planning
 // finds wrong knows only the place.

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -98,6 +99,11 @@ SpecFiles::SpecFiles(absl::string_view path, absl::string_view below, Sink& sink
   main_is_service_ = main_ == "service.yml";
 }
 
+SpecFiles::SpecFiles(std::shared_ptr<const CatalogueSource> recorded)
+    : recorded_(std::move(recorded)), shown_root_(recorded_->shown), main_(recorded_->main) {
+  main_is_service_ = main_ == "service.yml";
+}
+
 void SpecFiles::OpenRoot(const std::string& given, Sink& sink) {
   shown_root_ = given;
   std::string real = RealPath(given);
@@ -157,6 +163,14 @@ SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& want
                std::move(hint));
     return nullptr;
   };
+  if (recorded_ != nullptr) {
+    const auto text = recorded_->files.find(relative);
+    if (text == recorded_->files.end()) return refuse("was not recorded");
+    auto file = std::make_shared<SourceFile>(SourceFile{shown, *text->second});
+    sink.AddFile(file);
+    read_[relative] = file;
+    return file;
+  }
   // Not blocking: a pipe without a writer would be waited for.
   const UniqueFd fd = root_.OpenBelow(relative, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (!fd.valid() && errno == EXDEV)
@@ -176,16 +190,27 @@ SourceFileRef SpecFiles::Read(const std::string& relative, const SourcePos& want
 // What leads out of the root is refused when it is read. Whether something is there decides, as far as the server's own
 // user is concerned, whether a pattern means it; others must not learn that, and get the refusal.
 bool SpecFiles::Exists(const std::string& relative) const {
+  if (recorded_ != nullptr) return recorded_->files.count(relative) > 0;
   if (root_.OpenBelow(relative, O_PATH).valid()) return true;
   return errno == EXDEV && (!below_.empty() || IsThere(JoinPath(root(), relative)));
 }
 
 bool SpecFiles::IsFolder(const std::string& relative) const {
+  if (recorded_ != nullptr) return !Entries(relative).empty();
   if (root_.OpenBelow(relative, O_PATH | O_DIRECTORY).valid()) return true;
   return errno == EXDEV && (!below_.empty() || IsFolderAt(JoinPath(root(), relative)));
 }
 
 std::vector<std::string> SpecFiles::Entries(const std::string& relative) const {
+  if (recorded_ != nullptr) {
+    std::set<std::string> names;
+    const std::string folder = relative.empty() ? "" : absl::StrCat(relative, "/");
+    for (const auto& [path, text] : recorded_->files) {
+      absl::string_view inner = path;
+      if (absl::ConsumePrefix(&inner, folder)) names.insert(std::string(inner.substr(0, inner.find('/'))));
+    }
+    return {names.begin(), names.end()};
+  }
   UniqueFd fd = root_.OpenBelow(relative, O_RDONLY | O_DIRECTORY);
   if (fd.valid()) return NamesIn(fdopendir(fd.release()));
   if (errno != EXDEV || !below_.empty()) return {};
@@ -231,6 +256,12 @@ std::string SpecFiles::Digest() const {
   for (const auto& [path, file] : read_)
     absl::StrAppend(&all, path.size(), ":", path, file->text.size(), ":", file->text);
   return Sha256Hex(all);
+}
+
+std::shared_ptr<const CatalogueSource> SpecFiles::Source() const {
+  auto source = std::make_shared<CatalogueSource>(CatalogueSource{root(), shown_root_, main_, {}});
+  for (const auto& [path, file] : read_) source->files[path] = {file, &file->text};
+  return source;
 }
 
 std::map<std::string, std::shared_ptr<const std::string>> SpecFiles::Texts() const {

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "mayfly/spec/catalogue.h"
 #include "server/base/folder.h"
 #include "server/spec/sink.h"
 
@@ -19,10 +20,13 @@ class SpecFiles {
   // `path` is a folder or a spec file. Problems (missing, empty, unreadable) go to the sink; then main() is empty.
   // `below` as for LoadCatalogue.
   SpecFiles(absl::string_view path, absl::string_view below, Sink& sink);
+  // As they were recorded; nothing on the disk is looked at.
+  explicit SpecFiles(std::shared_ptr<const CatalogueSource> recorded);
 
-  const absl::Status& access() const { return access_; }    // As LoadedCatalogue's.
-  const std::string& root() const { return root_.path(); }  // Absolute, symbolic links resolved.
-  const std::string& main() const { return main_; }         // The file to begin with, relative to root.
+  const absl::Status& access() const { return access_; }  // As LoadedCatalogue's.
+  // Absolute, symbolic links resolved.
+  const std::string& root() const { return recorded_ != nullptr ? recorded_->root : root_.path(); }
+  const std::string& main() const { return main_; }  // The file to begin with, relative to root.
   bool main_is_service() const { return main_is_service_; }
 
   // The text of a file below the root, by its path relative to it; nullptr when there is none or it cannot be read,
@@ -44,6 +48,9 @@ class SpecFiles {
   // SHA-256 over the paths and texts of all files read so far.
   std::string Digest() const;
 
+  // All files read so far.
+  std::shared_ptr<const CatalogueSource> Source() const;
+
   // Of all files read so far, by the name that is shown.
   std::map<std::string, std::shared_ptr<const std::string>> Texts() const;
 
@@ -56,6 +63,7 @@ class SpecFiles {
   std::vector<std::string> Entries(const std::string& relative) const;
 
   const std::string below_;
+  const std::shared_ptr<const CatalogueSource> recorded_;
   absl::Status access_;
   Folder root_;
   std::string shown_root_;

@@ -40,7 +40,7 @@ absl::StatusOr<Store::Created> MemoryStore::CreateEnvironment(EnvironmentRecord 
   record.scope = ScopeId(installation_, record.name, record.generation);
   record.etag = 1;
   record.request.secrets.clear();
-  by_uid_[record.uid] = Entry{record, std::move(events), {}};
+  by_uid_[record.uid] = Entry{record, std::move(events), {}, ""};
   return Created{std::move(record), true};
 }
 
@@ -66,6 +66,7 @@ absl::Status MemoryStore::Write(const std::string& uid, const WriteBatch& batch)
     resource.uid = uid;
     entry.resources[{resource.kind, resource.name}] = std::move(resource);
   }
+  if (batch.source.has_value()) entry.source = *batch.source;
   for (const WriteBatch::Measured& measured : batch.measured) {
     const auto key = std::make_pair(measured.catalogue, measured.node);
     const auto old = start_times_.find(key);
@@ -126,6 +127,13 @@ absl::StatusOr<std::vector<Event>> MemoryStore::ReadEvents(const std::string& ui
   const int64_t from = std::clamp<int64_t>(after, 0, count);
   const int64_t to = std::min<int64_t>(count, from + std::max(limit, 0));
   return std::vector<Event>(events.begin() + from, events.begin() + to);
+}
+
+absl::StatusOr<std::string> MemoryStore::ReadSource(const std::string& uid) {
+  MutexLock lock(mutex_);
+  const auto it = by_uid_.find(uid);
+  if (it == by_uid_.end()) return NoSuchUid(uid);
+  return it->second.source;
 }
 
 absl::StatusOr<std::vector<ResourceRecord>> MemoryStore::ListResources(const std::string& uid) {

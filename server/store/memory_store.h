@@ -30,6 +30,7 @@ class MemoryStore final : public Store {
   absl::StatusOr<Page> ListEnvironments(const ListFilter& filter, int page_size,
                                         const std::string& page_token) override;
   absl::StatusOr<std::vector<Event>> ReadEvents(const std::string& uid, int64_t after, int limit) override;
+  absl::StatusOr<std::string> ReadSource(const std::string& uid) override;
   absl::StatusOr<std::vector<ResourceRecord>> ListResources(const std::string& uid) override;
   absl::StatusOr<std::vector<StartTime>> StartTimes(const std::string& catalogue) override;
   absl::StatusOr<std::vector<std::string>> Purge(absl::Time before) override;
@@ -41,6 +42,7 @@ class MemoryStore final : public Store {
     EnvironmentRecord record;
     std::vector<Event> events;
     std::map<std::pair<std::string, std::string>, ResourceRecord> resources;  // By kind and name.
+    std::string source;
   };
 
   const EnvironmentRecord* FindLive(const std::string& name) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

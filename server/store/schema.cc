@@ -74,6 +74,10 @@ CREATE TABLE quarantine(
 ) STRICT;
 CREATE INDEX environments_by_age ON environments(delete_ns) WHERE state = 7;
 )sql",
+    // 3: the files that an environment was made from, so that it can be made again.
+    R"sql(
+CREATE TABLE sources(environment INTEGER PRIMARY KEY, source TEXT NOT NULL) STRICT;
+)sql",
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 namespace mayfly {
 
-inline constexpr int kSchemaVersion = 2;
+inline constexpr int kSchemaVersion = 3;
 
 // Brings the database to kSchemaVersion, step by step, each step in one transaction: killed half way, it goes on where
 // it was. FAILED_PRECONDITION when the database was written by a newer mayfly; it is left as it is.

@@ -94,6 +94,7 @@ class SqliteStore final : public Store {
   absl::StatusOr<Page> ListEnvironments(const ListFilter& filter, int page_size,
                                         const std::string& page_token) override;
   absl::StatusOr<std::vector<Event>> ReadEvents(const std::string& uid, int64_t after, int limit) override;
+  absl::StatusOr<std::string> ReadSource(const std::string& uid) override;
   absl::StatusOr<std::vector<ResourceRecord>> ListResources(const std::string& uid) override;
   absl::StatusOr<std::vector<StartTime>> StartTimes(const std::string& catalogue) override;
   absl::StatusOr<std::vector<std::string>> Purge(absl::Time before) override;
@@ -208,6 +209,7 @@ absl::Status SqliteStore::WriteOnce(const std::string& uid, const WriteBatch& ba
   for (const WriteBatch::Measured& measured : batch.measured) {
     MAYFLY_RETURN_IF_ERROR(tables.start_times.Add(measured));
   }
+  if (batch.source.has_value()) MAYFLY_RETURN_IF_ERROR(tables.sources.Put(row->id, *batch.source));
   return transaction.Commit();
 }
 
@@ -244,6 +246,13 @@ absl::StatusOr<std::vector<Event>> SqliteStore::ReadEvents(const std::string& ui
   MAYFLY_ASSIGN_OR_RETURN(const auto id, reader_.tables.environments.FindId(uid));
   if (!id.has_value()) return NoSuchUid(uid);
   return reader_.tables.events.Read(*id, uid, after, limit);
+}
+
+absl::StatusOr<std::string> SqliteStore::ReadSource(const std::string& uid) {
+  MutexLock lock(reader_.mutex);
+  MAYFLY_ASSIGN_OR_RETURN(const auto id, reader_.tables.environments.FindId(uid));
+  if (!id.has_value()) return NoSuchUid(uid);
+  return reader_.tables.sources.Get(*id);
 }
 
 absl::StatusOr<std::vector<ResourceRecord>> SqliteStore::ListResources(const std::string& uid) {

@@ -69,6 +69,7 @@ struct WriteBatch {
     absl::Duration start_time;
   };
   std::vector<Measured> measured;
+  std::optional<std::string> source;  // What it is made from by now (source_codec.h), in place of what was kept.
 };
 
 class Store {
@@ -108,6 +109,9 @@ class Store {
   // Events of one environment with sequence > `after`, at most `limit`. An event that cannot be read comes as a kNote
   // with its number, so that numbers keep having no gaps. NOT_FOUND for an unknown uid. Any thread.
   virtual absl::StatusOr<std::vector<Event>> ReadEvents(const std::string& uid, int64_t after, int limit) = 0;
+
+  // What its latest source was, kept as long as its record; empty when nothing was kept. NOT_FOUND for an unknown uid.
+  virtual absl::StatusOr<std::string> ReadSource(const std::string& uid) = 0;
 
   virtual absl::StatusOr<std::vector<ResourceRecord>> ListResources(const std::string& uid) = 0;
 

@@ -80,6 +80,21 @@ absl::StatusOr<std::vector<ResourceRecord>> ResourceTable::List(int64_t environm
   return out;
 }
 
+SourceTable::SourceTable(Database* db)
+    : put_(db, "INSERT OR REPLACE INTO sources(environment, source) VALUES(?, ?)"),
+      get_(db, "SELECT source FROM sources WHERE environment = ?") {}
+
+absl::Status SourceTable::Put(int64_t environment, const std::string& source) {
+  return Query(put_, environment, source).Run();
+}
+
+absl::StatusOr<std::string> SourceTable::Get(int64_t environment) {
+  Query rows(get_, environment);
+  std::string source = rows.Next() ? rows.Text(0) : "";
+  MAYFLY_RETURN_IF_ERROR(rows.status());
+  return source;
+}
+
 StartTimeTable::StartTimeTable(Database* db)
     : get_(db, "SELECT start_ns FROM start_times WHERE catalogue = ? AND node = ?"),
       put_(db, "INSERT OR REPLACE INTO start_times(catalogue, node, start_ns) VALUES(?, ?, ?)"),
@@ -114,6 +129,7 @@ QuarantineTable::QuarantineTable(Database* db)
       old_aside_(db, "SELECT id, uid FROM quarantine WHERE time_ns < ? ORDER BY id"),
       drop_events_(db, "DELETE FROM events WHERE environment = ?"),
       drop_resources_(db, "DELETE FROM resources WHERE environment = ?"),
+      drop_source_(db, "DELETE FROM sources WHERE environment = ?"),
       drop_aside_(db, "DELETE FROM quarantine WHERE id = ?") {}
 
 absl::Status QuarantineTable::SetAside(const Unreadable& what, absl::Time now) {
@@ -140,7 +156,7 @@ absl::StatusOr<std::vector<std::string>> QuarantineTable::Purge(absl::Time befor
   }
   std::vector<std::string> uids;
   for (auto& [id, uid] : found) {
-    for (Statement* statement : {&drop_, &drop_events_, &drop_resources_, &drop_aside_}) {
+    for (Statement* statement : {&drop_, &drop_events_, &drop_resources_, &drop_source_, &drop_aside_}) {
       MAYFLY_RETURN_IF_ERROR(Query(*statement, id).Run());
     }
     uids.push_back(std::move(uid));

@@ -88,6 +88,17 @@ class ResourceTable {
   Statement put_, remove_, list_;
 };
 
+class SourceTable {
+ public:
+  explicit SourceTable(Database* db);
+  absl::Status Put(int64_t environment, const std::string& source);
+  // Empty when there is none.
+  absl::StatusOr<std::string> Get(int64_t environment);
+
+ private:
+  Statement put_, get_;
+};
+
 class StartTimeTable {
  public:
   explicit StartTimeTable(Database* db);
@@ -109,15 +120,22 @@ class QuarantineTable {
   absl::StatusOr<std::vector<std::string>> Purge(absl::Time before);
 
  private:
-  Statement copy_, drop_, list_, old_, old_aside_, drop_events_, drop_resources_, drop_aside_;
+  Statement copy_, drop_, list_, old_, old_aside_, drop_events_, drop_resources_, drop_source_, drop_aside_;
 };
 
 struct Tables {
   Tables(Database* db, const UnreadableSink& sink)
-      : environments(db, sink), events(db, sink), resources(db), start_times(db), quarantine(db), transaction(db) {}
+      : environments(db, sink),
+        events(db, sink),
+        resources(db),
+        sources(db),
+        start_times(db),
+        quarantine(db),
+        transaction(db) {}
   EnvironmentTable environments;
   EventTable events;
   ResourceTable resources;
+  SourceTable sources;
   StartTimeTable start_times;
   QuarantineTable quarantine;
   Transaction::Statements transaction;

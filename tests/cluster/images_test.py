@@ -46,11 +46,23 @@ def variant(name, tag, config):
     print("sha256:" + hashlib.sha256(text).hexdigest())
 
 
-def push(name, tag, **config):
-    done = cluster.inside([sys.executable, "-B", __file__, "--variant", name, tag, json.dumps(config)], capture_output=True)
+def remove(name, digest):
+    """Runs inside: takes a manifest away."""
+    registry = http.client.HTTPConnection(layout.REGISTRY, timeout=30)
+    registry.request("DELETE", f"/v2/{name}/manifests/{digest}")
+    if registry.getresponse().status != 202:
+        raise RuntimeError(f"{name}@{digest} is not removed")
+
+
+def inside(*words):
+    done = cluster.inside(words, capture_output=True)
     if done.returncode != 0:
-        raise AssertionError(done.stderr)
-    return done.stdout.strip()
+        raise AssertionError(f"{words}: {done.stderr}")
+    return done.stdout
+
+
+def push(name, tag, **config):
+    return inside(sys.executable, "-B", __file__, "--variant", name, tag, json.dumps(config)).strip()
 
 
 class Images(unittest.TestCase):
@@ -181,6 +193,50 @@ class Images(unittest.TestCase):
         self.assertEqual(cause["code"], "REGISTRY_ACCESS")
         self.assertIn(private, cause["message"])
 
+    def mayfly(self, *words):
+        """Exit code and what was said."""
+        done = subprocess.run([environments_test.BIN / "mayfly", *words], capture_output=True, text=True, timeout=120, check=False,
+                              env={**os.environ, "MAYFLY_STATE_DIR": str(self.path)})
+        return done.returncode, done.stderr
+
+    def test_a_replay_is_the_environment_of_then(self):
+        old = push("hello/clock", self.tag, Labels={"of": "old " + self.tag})
+        image = f"{layout.REGISTRY}/hello/clock@{old}"
+        spec = self.spec(f"hello/clock:{self.tag}", "python3 clock.py")
+        self.server.run("up", "-f", spec)
+        self.server.run("down", "pinned")
+        # The tag is moved, the specs are changed, the server is another one.
+        self.assertNotEqual(old, push("hello/clock", self.tag, Labels={"of": "new " + self.tag}))
+        (spec / "web" / "service.yml").write_text("name: web\nimage: hello/nobody:1\ntype: worker\nrun: other\n")
+        self.server.kill()
+        self.server.start()
+        self.server.run("up", "--replay", "pinned", "--name", "again")
+        self.assertEqual(self.image_of("again"), image)
+        self.server.kill()
+        self.server.start()
+        self.server.run("restart", "web", "--name", "again")
+        self.assertEqual(self.image_of("again"), image)
+        self.assertEqual(self.mayfly("up", "--replay", "again")[0], 9)  # It is up.
+        self.server.run("down", "again")
+        # Neither the registry nor the machine has it any more.
+        inside(sys.executable, "-B", __file__, "--remove", "hello/clock", old)
+        ctr = ["ctr", "-a", layout.CONTAINERD_SOCKET, "-n", "k8s.io", "images"]
+        inside(*ctr, "rm", *[line.split()[0] for line in inside(*ctr, "ls").splitlines() if old in line])
+        code, said = self.mayfly("up", "--replay", "again", "--name", "late")
+        self.assertEqual(code, 4, said)
+        self.assertIn("IMAGE_NOT_FOUND", said)
+        self.assertIn("is gone from the registry", said)
+
+    def test_what_cannot_be_replayed_is_refused(self):
+        self.assertEqual(self.mayfly("up", "--replay", "nobody")[0], 6)
+        self.server.kill()
+        self.server.flags = []  # Unpinned, as in the test above.
+        self.server.start()
+        self.server.run("up", "-f", self.spec("hello/clock:1", "python3 clock.py"))
+        code, said = self.mayfly("up", "--replay", "pinned", "--name", "again")
+        self.assertEqual(code, 6)
+        self.assertIn("no digest was recorded of image hello/clock:1 of web", said)
+
     def test_an_unknown_image_is_known_at_once(self):
         self.server.run("up", "-f", self.spec("hello/nobody:1", "python3 clock.py"), good=False)
         self.assertIn("IMAGE_NOT_FOUND", self.server.run("report", "pinned", "-o", "json"))
@@ -191,5 +247,7 @@ class Images(unittest.TestCase):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--variant"]:
         variant(sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
+    elif sys.argv[1:2] == ["--remove"]:
+        remove(sys.argv[2], sys.argv[3])
     else:
         cluster_test.main()

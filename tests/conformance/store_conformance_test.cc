@@ -229,6 +229,19 @@ TEST_P(StoreConformanceTest, AWriteCountsTheEtagAndAStaleOneChangesNothing) {
   EXPECT_EQ(store_->ReadEvents(record.uid, 0, 10)->size(), 1u);
 }
 
+TEST_P(StoreConformanceTest, TheLatestSourceIsKeptAsLongAsTheRecord) {
+  const EnvironmentRecord record = Create("checkout");
+  EXPECT_EQ(*store_->ReadSource(record.uid), "");
+  WriteBatch batch;
+  batch.source = "first";
+  ASSERT_OK(store_->Write(record.uid, batch));
+  batch.source = "second";
+  ASSERT_OK(store_->Write(record.uid, batch));
+  ASSERT_OK(store_->Write(record.uid, WriteBatch()));
+  EXPECT_EQ(*store_->ReadSource(record.uid), "second");
+  EXPECT_THAT(store_->ReadSource("u"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("'u'")));
+}
+
 TEST_P(StoreConformanceTest, AWriteCannotTurnOneEnvironmentIntoAnother) {
   WriteBatch batch;
   batch.environment = Create("checkout");

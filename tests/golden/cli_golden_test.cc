@@ -45,6 +45,8 @@ TEST(CliHelpGolden, Mistakes) {
        std::vector<std::vector<std::string>>{{"uup"},
                                              {"\x1b[31m"},
                                              {"up", "--tll", "2h"},
+                                             {"up", "--replay", "shop", "-f", "."},
+                                             {"up", "--replay", "shop", "cart"},
                                              {"up", "--ttl", "2"},
                                              {"up", "-o", "xml"},
                                              {"run", "--set", "A"},

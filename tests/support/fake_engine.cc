@@ -38,6 +38,7 @@ Capabilities FakeEngine::Describe() {
   out.usable = usable;
   out.users = out.memory_limits = out.process_limits = out.cpu_limits = out.disk_limits = true;
   out.start_slots = start_slots;
+  out.images = out.needs_images = needs_images;
   out.checks.push_back({"fake world", usable ? CapabilityCheck::Result::kOk : CapabilityCheck::Result::kMissing,
                         usable ? "turns" : "stands still", usable ? "" : "turn it"});
   return out;

@@ -28,6 +28,7 @@ class FakeEngine final : public Engine, public LogSource, public Execer, public 
   // Part of what Describe answers.
   int start_slots = 0;
   bool usable = true;
+  bool needs_images = false;
 
   Capabilities Describe() override;
   absl::StatusOr<std::vector<FoundScope>> Recover() override;

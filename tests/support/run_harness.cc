@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 
@@ -71,6 +72,7 @@ void RunHarness::StartServer() {
   queue_ = std::make_unique<EngineEventQueue>();
   engine_ = std::make_unique<FakeEngine>(&world, queue_.get());
   engine_->usable = engine_usable;
+  engine_->needs_images = needs_images;
   ProvisionerDependencies dependencies;
   dependencies.loop = &loop;
   dependencies.engine = engine_.get();
@@ -80,27 +82,46 @@ void RunHarness::StartServer() {
   dependencies.logs = engine_.get();
   dependencies.read_junit = read_junit;
   dependencies.worker = [this](std::function<void()> fn) { loop.Post(std::move(fn)); };
-  dependencies.load = [this](const std::string& source, const std::string&) {
-    LoadedCatalogue loaded;
-    loaded.catalogue.name = "cat";
-    loaded.catalogue.profiles = profiles;
-    if (plans.count(source) == 0) {
-      loaded.diagnostics.push_back({Severity::kError, {source, 1, 1}, "there is nothing here", "", ""});
-    } else {
-      for (const PlanNode& node : plans[source].nodes) {
-        if (node.kind == NodeKind::kTestJob) loaded.catalogue.tests[node.name].name = node.name;
-      }
-    }
-    return loaded;
-  };
-  dependencies.plan = [this](const Catalogue&, const EnvironmentRequest& request, const Capabilities&,
+  dependencies.load = [this](const std::string& source, const std::string&) { return Load(source); };
+  if (records_sources) {
+    dependencies.load_recorded = [](std::shared_ptr<const CatalogueSource> source) {
+      LoadedCatalogue loaded;
+      loaded.catalogue.name = "cat";
+      loaded.catalogue.digest = source->main;
+      loaded.catalogue.source = source;
+      return loaded;
+    };
+  }
+  dependencies.plan = [this](const Catalogue& catalogue, const EnvironmentRequest& request, const Capabilities&,
                              const std::vector<Store::StartTime>&) {
-    return PlanOutcome{absl::OkStatus(), plans[request.source], {}};
+    const auto read = read_.find(catalogue.digest);
+    return PlanOutcome{absl::OkStatus(), read == read_.end() ? plans[request.source] : read->second, {}};
   };
   dependencies.report = [](const EnvironmentRecord&, const std::vector<Event>&) { return Report(); };
   provisioner_ = CreateProvisioner(options, std::move(dependencies));
   const absl::Status status = provisioner_->Recover();
   if (!status.ok()) ADD_FAILURE() << status;
+}
+
+LoadedCatalogue RunHarness::Load(const std::string& source) {
+  LoadedCatalogue loaded;
+  loaded.catalogue.name = "cat";
+  loaded.catalogue.profiles = profiles;
+  if (plans.count(source) == 0) {
+    loaded.diagnostics.push_back({Severity::kError, {source, 1, 1}, "there is nothing here", "", ""});
+    return loaded;
+  }
+  for (const PlanNode& node : plans[source].nodes) {
+    if (node.kind == NodeKind::kTestJob) loaded.catalogue.tests[node.name].name = node.name;
+  }
+  if (!records_sources) return loaded;
+  loaded.catalogue.digest = absl::StrCat("read ", read_.size());
+  read_[loaded.catalogue.digest] = plans[source];
+  auto files = std::make_shared<CatalogueSource>();
+  files->root = files->shown = source;
+  files->main = loaded.catalogue.digest;
+  loaded.catalogue.source = files;
+  return loaded;
 }
 
 void RunHarness::KillServer() {

@@ -48,6 +48,7 @@ class CrashingStore final : public Store {
   absl::StatusOr<std::vector<Event>> ReadEvents(const std::string& uid, int64_t after, int limit) override {
     return store_->ReadEvents(uid, after, limit);
   }
+  absl::StatusOr<std::string> ReadSource(const std::string& uid) override { return store_->ReadSource(uid); }
   absl::StatusOr<std::vector<ResourceRecord>> ListResources(const std::string& uid) override {
     return store_->ListResources(uid);
   }
@@ -76,6 +77,9 @@ class RunHarness {
   Provisioner::Options options;
   std::function<absl::StatusOr<JunitCounts>(const std::string&)> read_junit;
   bool engine_usable = true;
+  bool records_sources =
+      false;                  // What `plans` said when a source was read can be read again, whatever they say by now.
+  bool needs_images = false;  // Part of what the engine describes.
 
   VirtualLoop loop;
   FakeWorld world{&loop};
@@ -109,7 +113,10 @@ class RunHarness {
   std::optional<absl::Duration> When(const std::string& name, const std::string& node, NodeState state);
 
  private:
+  LoadedCatalogue Load(const std::string& source);
+
   TempDir folder_;
+  std::map<std::string, Plan> read_;  // By catalogue digest, where sources are recorded.
   std::unique_ptr<CrashingStore> store_;
   std::unique_ptr<EngineEventQueue> queue_;
   std::unique_ptr<FakeEngine> engine_;

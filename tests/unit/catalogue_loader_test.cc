@@ -4,6 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/store/source_codec.h"
 #include "tests/support/spec_case.h"
 #include "tests/support/status_matchers.h"
 
@@ -150,6 +151,52 @@ TEST(CatalogueLoaderTest, DigestChangesWithAnyFileAndOnlyThen) {
   EXPECT_EQ(LoadGood(folder).catalogue.digest, first);
   folder.Write("cart/service.yml", "name: cart\ntype: http\nrun: ./cart -v\n");
   EXPECT_NE(LoadGood(folder).catalogue.digest, first);
+}
+
+TEST(CatalogueLoaderTest, WhatWasRecordedIsTheSameCatalogueWhateverBecameOfTheFiles) {
+  const std::string specs = R"(name: shop
+services: [services/*]
+types: {web: {type: http, port: 9000}}
+--- services/web/service.yml
+name: web
+type: web
+run: nginx
+files: {/tmp/nginx.conf: {from: nginx.conf, mode: "0644"}}
+--- services/web/nginx.conf
+listen ${self.port};
+--- services/notes/readme.txt
+no service
+)";
+  const SpecFolder folder(specs);
+  const Catalogue then = LoadGood(folder).catalogue;
+  ASSERT_NE(then.source, nullptr);
+  const std::string kept = EncodeSource(then.source.get());
+  folder.Write("services/web/service.yml", "name: other\n");
+  folder.Write("envspec.yml", "name: other\n");
+  const auto source = DecodeSource(kept);
+  ASSERT_OK(source);
+  const LoadedCatalogue loaded = LoadCatalogue(*source);
+  EXPECT_EQ(FormatDiagnostics(loaded.diagnostics), "");
+  EXPECT_EQ(loaded.catalogue.name, "shop");
+  EXPECT_EQ(loaded.catalogue.root, then.root);
+  EXPECT_EQ(loaded.catalogue.digest, then.digest);
+  EXPECT_EQ(loaded.catalogue.texts.size(), then.texts.size());
+  ASSERT_EQ(loaded.catalogue.services.count("web"), 1u);
+  const ServiceSpec& web = loaded.catalogue.services.at("web");
+  EXPECT_EQ(web.folder, then.services.at("web").folder);
+  EXPECT_EQ(web.pos.file, then.services.at("web").pos.file);
+  EXPECT_THAT(web.files[0].content.text, HasSubstr("listen ${self.port};"));
+  EXPECT_EQ(EncodeSource(loaded.catalogue.source.get()), kept) << "it can be recorded again";
+}
+
+TEST(CatalogueLoaderTest, WhatIsTooLargeOrDamagedIsNoRecord) {
+  CatalogueSource source{"/r", "/r", "envspec.yml", {}};
+  source.files["envspec.yml"] = std::make_shared<const std::string>(kMostSource, 'x');
+  EXPECT_EQ(EncodeSource(&source), "");
+  EXPECT_EQ(EncodeSource(nullptr), "");
+  for (const char* text : {"", "no JSON", "[]", "{}", R"({"root":"/r","shown":"/r","main":"m","files":{"m":7}})"}) {
+    EXPECT_THAT(DecodeSource(text), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("cannot be read"))) << text;
+  }
 }
 
 TEST(FindSpecTest, TheNearestEnvspecAboveWinsOverTheFoldersOwnService) {

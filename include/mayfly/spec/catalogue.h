@@ -12,6 +12,14 @@
 
 namespace mayfly {
 
+// What a catalogue was read from: enough to read the same one again without the folder (server/spec).
+struct CatalogueSource {
+  std::string root;   // Absolute.
+  std::string shown;  // The same as somebody named it, which positions begin with.
+  std::string main;   // The file to begin with, relative to root.
+  std::map<std::string, std::shared_ptr<const std::string>> files;  // Text by path relative to root.
+};
+
 struct Catalogue {
   std::string name;    // Of the envspec; the folder's name when only a service.yml was given.
   std::string root;    // Absolute folder of the envspec.yml; shown inside environments at the same path.
@@ -21,6 +29,7 @@ struct Catalogue {
   std::map<std::string, Profile> profiles;      // By name.
   // Of every file read, by the name that positions show.
   std::map<std::string, std::shared_ptr<const std::string>> texts;
+  std::shared_ptr<const CatalogueSource> source;  // nullptr when nothing could be read.
 
   // nullptr when there is none of that name. The pointers live as long as the catalogue and are not owned.
   const ServiceSpec* FindService(absl::string_view service) const;

@@ -160,6 +160,9 @@ Cause ImageBook::TakeCommand(const std::string& name, std::vector<std::string>* 
     return cause;
   }
   cause.hint = "write the command down with `run:`";
+  if (cause.code == CauseCode::kImageNotFound && !entry.digest.empty()) {
+    cause.hint = "what had its digest is gone from the registry: push it again, or make the environment anew";
+  }
   return cause;
 }
 

@@ -91,7 +91,13 @@ PodVerdict JudgePull(const std::string& image, const std::string& message) {
     return verdict(Kind::kFailed, CauseCode::kRegistryAccess, "the registry wants other credentials");
   }
   if (Has(text, {"not found", "manifest unknown", " 404"})) {
-    return verdict(Kind::kFailed, CauseCode::kImageNotFound, "the registry has no such image");
+    PodVerdict missing = verdict(Kind::kFailed, CauseCode::kImageNotFound, "the registry has no such image");
+    // Its tag was found before, or it was replayed.
+    if (absl::StrContains(image, "@sha256:")) {
+      missing.cause.hint =
+          "what has this digest is gone from the registry: push it again, or make the environment anew";
+    }
+    return missing;
   }
   if (Has(text, {"x509", "certificate", "tls:", "http: server gave http response to https"})) {
     return verdict(Kind::kFailed, CauseCode::kRegistryUnreachable, "the registry's certificate is not trusted");

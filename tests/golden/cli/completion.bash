@@ -27,6 +27,7 @@ _mayfly() {
     'up|--env-file') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'up|--secret') COMPREPLY=(); return ;;
     'up|--label') COMPREPLY=(); return ;;
+    'up|--replay') COMPREPLY=(); return ;;
     'up|--timeout') COMPREPLY=(); return ;;
     'up|--on-interrupt') COMPREPLY=($(compgen -W 'keep down' -- "$cur")); return ;;
     'run|--output') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
@@ -297,7 +298,7 @@ _mayfly() {
   esac
   case "$path" in
     '') words='up run test down extend restart get list logs events watch report exec port-forward plan lint schema explain init doctor server version completion --help -h --version' ;;
-    'up') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --label --no-wait --timeout --on-interrupt' ;;
+    'up') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --label --replay --no-wait --timeout --on-interrupt' ;;
     'run') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --label --test --keep-on-failure --report-dir --junit --no-wait --timeout --on-interrupt' ;;
     'test') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --report-dir --junit --no-wait --timeout --on-interrupt' ;;
     'down') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --graceful --all --no-wait --timeout' ;;

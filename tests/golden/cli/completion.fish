@@ -51,6 +51,7 @@ complete -c mayfly -n '__fish_seen_subcommand_from up' -l set -x -d 'a variable,
 complete -c mayfly -n '__fish_seen_subcommand_from up' -l env-file -r -F -d 'file of KEY=VALUE lines; --set wins'
 complete -c mayfly -n '__fish_seen_subcommand_from up' -l secret -x -d 'a secret; without a value it is taken from the variable of that name'
 complete -c mayfly -n '__fish_seen_subcommand_from up' -l label -x -d 'what it is for; may be repeated. CI gives pr, commit and branch by itself'
+complete -c mayfly -n '__fish_seen_subcommand_from up' -l replay -x -d 'make NAME, which may be deleted, again as it was'
 complete -c mayfly -n '__fish_seen_subcommand_from up' -l no-wait -d 'return once it is accepted'
 complete -c mayfly -n '__fish_seen_subcommand_from up' -l timeout -x -d 'wait at most this long, then exit with 124'
 complete -c mayfly -n '__fish_seen_subcommand_from up' -l on-interrupt -x -a 'keep down' -d 'what Ctrl-C and SIGTERM leave behind: keep or down'

@@ -46,6 +46,7 @@ _mayfly() {
         '--env-file=[file of KEY=VALUE lines; --set wins]:path:_files' \
         '--secret=[a secret; without a value it is taken from the variable of that name]:value:' \
         '--label=[what it is for; may be repeated. CI gives pr, commit and branch by itself]:value:' \
+        '--replay=[make NAME, which may be deleted, again as it was]:value:' \
         '--no-wait[return once it is accepted]' \
         '--timeout=[wait at most this long, then exit with 124]:value:' \
         '--on-interrupt=[what Ctrl-C and SIGTERM leave behind\: keep or down]:value:(keep down)' \

@@ -147,7 +147,9 @@ class Daemon {
                                                           .ingress_domain = flags_.ingress_domain,
                                                           .ingress_class = flags_.ingress_class,
                                                           .ingress_namespace = flags_.ingress_namespace,
-                                                          .ingress_tls = flags_.ingress_tls}));
+                                                          .ingress_tls = flags_.ingress_tls,
+                                                          .kube_namespaces = flags_.kube_namespaces,
+                                                          .kube_namespace_wait = flags_.kube_namespace_wait}));
     // After it, as what runs in environments must not inherit the server's own mask, signals and limits.
     umask(0077);
     lifetime_ = std::make_unique<Lifetime>();

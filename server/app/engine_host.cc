@@ -7,6 +7,7 @@
 #include "server/engine/kubernetes/client/credentials.h"
 #include "server/engine/kubernetes/client/kubeconfig.h"
 #include "server/engine/kubernetes/kubernetes_engine.h"
+#include "server/engine/kubernetes/namespace_pool.h"
 #include "server/engine/local/launcher.h"
 #include "server/engine/local/local_engine.h"
 #include "server/engine/parts/log_reader.h"
@@ -61,6 +62,10 @@ class KubernetesHost final : public EngineHost {
                        options_.ingress_tls};
     options.registry_config = options_.registry_config;
     options.registry_insecure = options_.registry_insecure;
+    if (!options_.kube_namespaces.empty()) {
+      MAYFLY_ASSIGN_OR_RETURN(options.namespaces, kubernetes::ParseNamespaces(options_.kube_namespaces));
+    }
+    options.namespace_wait = options_.kube_namespace_wait;
     MAYFLY_ASSIGN_OR_RETURN(options.endpoint, kube::MakeEndpoint(context_));
     MAYFLY_ASSIGN_OR_RETURN(engine_, kubernetes::KubernetesEngine::Create(std::move(options), sink));
     return engine_.get();
@@ -93,6 +98,10 @@ absl::StatusOr<kube::KubeContext> FindCluster(const EngineHostOptions& options) 
 
 absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const EngineHostOptions& options) {
   if (options.engine == "kubernetes") {
+    if (!options.kube_namespaces.empty()) {
+      MAYFLY_RETURN_IF_ERROR(
+          Annotate(kubernetes::ParseNamespaces(options.kube_namespaces).status(), "--kube-namespaces"));
+    }
     MAYFLY_ASSIGN_OR_RETURN(kube::KubeContext context, FindCluster(options));
     return std::make_unique<KubernetesHost>(options, std::move(context));
   }

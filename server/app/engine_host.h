@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "mayfly/engine/engine.h"
 #include "mayfly/engine/interactive.h"
 
@@ -38,6 +39,8 @@ struct EngineHostOptions {
   std::vector<std::string> registry_insecure;
   std::string ingress_domain, ingress_class, ingress_namespace;
   bool ingress_tls = false;
+  std::string kube_namespaces;
+  absl::Duration kube_namespace_wait;
 };
 
 // The process must have one thread only. INVALID_ARGUMENT for an engine that does not exist; for a cluster that cannot

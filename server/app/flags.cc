@@ -70,6 +70,15 @@ const std::vector<FlagInfo>& Table() {
       Text("gate-listen", "ADDRESS:PORT",
            "kubernetes: where pods reach this server; default the address towards the API server, any port",
            &Flags::gate_listen),
+      Text("kube-namespaces", "NAME,NAME-{1..9}",
+           "kubernetes: these, made by an administrator for this server alone, instead of one for each environment",
+           &Flags::kube_namespaces),
+      {"kube-namespace-wait", "DURATION",
+       "kubernetes: how long an environment waits for a free one of them; default 10m",
+       [](Flags& flags, const std::string& text) {
+         MAYFLY_ASSIGN_OR_RETURN(flags.kube_namespace_wait, ParseDuration(text));
+         return absl::OkStatus();
+       }},
       Text("registry", "HOST/PATH", "kubernetes: put before images that name no registry", &Flags::registry),
       Text("registry-config", "FILE",
            "kubernetes: credentials for registries, a docker config.json with `auths`; read again when it changes",

@@ -37,6 +37,8 @@ struct Flags {
   std::string ingress_class;
   std::string ingress_namespace;
   bool ingress_tls = false;
+  std::string kube_namespaces;
+  absl::Duration kube_namespace_wait = absl::Minutes(10);
   int ready_fd = -1;
   int max_connections = 0;  // 0: from the limit of descriptors.
   bool sync_full = false;

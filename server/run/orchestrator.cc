@@ -90,6 +90,12 @@ void Orchestrator::OnEngineEvent(const EngineEvent& event) {
       Cancel(&scope_timer_);
       journal_.Put("scope", record().scope, 1, "", true);
       return;
+    case Kind::kProbe:
+      if (!event.node.node.empty() || phase_ != Phase::kScope) break;
+      // It waits for a place; the engine itself ends that.
+      Cancel(&scope_timer_);
+      journal_.Add(EventKind::kNote, event.when).message = event.message;
+      return;
     case Kind::kScopeFailed:
       if (phase_ == Phase::kScope) Break(event.cause);
       return;

@@ -1,11 +1,18 @@
 // The engines that the conformance suite runs against: one line each at the end.
 #include <unistd.h>
 
+#include <chrono>
+#include <cstdlib>
+#include <functional>
 #include <optional>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "mayfly/base/mutex.h"
 #include "server/engine/kubernetes/kubernetes_engine.h"
+#include "server/engine/kubernetes/namespace_pool.h"
 #include "server/engine/local/local_engine.h"
 #include "server/engine/parts/log_reader.h"
 #include "tests/conformance/engine_conformance.h"
@@ -97,7 +104,8 @@ std::unique_ptr<EngineUnderTest> MakeLocal(EngineEventSink* sink) {
 // The suite speaks of programs in a folder of this machine; in a cluster the same programs are in an image.
 class InAnImage final : public Engine, public Execer {
  public:
-  explicit InAnImage(kubernetes::KubernetesEngine* engine) : engine_(engine) {}
+  InAnImage(kubernetes::KubernetesEngine* engine, std::function<void(const std::string&)> on_create)
+      : engine_(engine), on_create_(std::move(on_create)) {}
   absl::StatusOr<std::unique_ptr<Stream>> Exec(const ExecRequest& request, Stream::Callbacks callbacks) override {
     ExecRequest inside = request;
     for (std::string& word : inside.argv) Move(folder_, word);
@@ -105,7 +113,10 @@ class InAnImage final : public Engine, public Execer {
   }
   Capabilities Describe() override { return engine_->Describe(); }
   absl::StatusOr<std::vector<FoundScope>> Recover() override { return engine_->Recover(); }
-  absl::Status CreateScope(const ScopeSpec& scope) override { return engine_->CreateScope(scope); }
+  absl::Status CreateScope(const ScopeSpec& scope) override {
+    if (!scope.id.empty()) on_create_(scope.id);
+    return engine_->CreateScope(scope);
+  }
   absl::Status Prepare(const NodeRef& node, const ProcessSpec& process) override {
     ProcessSpec inside = process;
     if (!process.argv.empty()) inside.image = "mayfly/workload:1";  // Nothing to run stays nothing to run.
@@ -126,30 +137,136 @@ class InAnImage final : public Engine, public Execer {
     if (!folder.empty() && absl::StartsWith(word, folder)) word = "/work" + word.substr(folder.size());
   }
   kubernetes::KubernetesEngine* const engine_;
+  const std::function<void(const std::string&)> on_create_;
   std::string folder_;
+};
+
+// Ends with its scopes, not with its test: in kube namespaces that were given the next engine could not begin before.
+class OneInCluster final : public EngineEventSink {
+ public:
+  explicit OneInCluster(EngineEventSink* sink) : sink_(sink) {}
+  ~OneInCluster() override {
+    // What a test leaves, or has just begun to take down.
+    std::set<std::string> left;
+    {
+      MutexLock lock(mutex_);
+      left = scopes_;
+    }
+    for (const std::string& scope : left) EXPECT_EQ(engine->Destroy(scope), absl::OkStatus());
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    MutexLock lock(mutex_);
+    while (!scopes_.empty()) {
+      if (gone_.WaitUntil(mutex_, end)) continue;
+      ADD_FAILURE() << *scopes_.begin() << " is not gone within 30 s";
+      break;
+    }
+  }
+  void OnEngineEvent(const EngineEvent& event) override {
+    MutexLock lock(mutex_);
+    if (event.kind == EngineEvent::Kind::kScopeGone) scopes_.erase(event.node.scope);
+    gone_.NotifyAll();
+    if (sink_ != nullptr) sink_->OnEngineEvent(event);
+  }
+  void Created(const std::string& scope) {
+    MutexLock lock(mutex_);
+    scopes_.insert(scope);
+  }
+  void Leave() {
+    MutexLock lock(mutex_);
+    sink_ = nullptr;
+  }
+  void Forget() {
+    MutexLock lock(mutex_);
+    scopes_.clear();
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar gone_;
+  EngineEventSink* sink_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> scopes_ ABSL_GUARDED_BY(mutex_);
+
+ public:
+  TempDir state;
+  std::unique_ptr<kubernetes::KubernetesEngine> engine;  // Last: it tells until its end.
+};
+
+// Kube namespaces that were made for the test, for another identity than the administrator's
+// (tests/cluster/rights_test.py); each test has some of them while those of former ones are cleared. None: each scope
+// makes its own.
+class GivenNamespaces final : public testing::Environment {
+ public:
+  static constexpr size_t kForOne = 2;
+  GivenNamespaces() {
+    const char* const given = std::getenv("MAYFLY_TEST_KUBE_NAMESPACES");
+    if (given == nullptr) return;
+    const auto names = kubernetes::ParseNamespaces(given);
+    if (!names.ok()) return;
+    for (size_t i = 0; i + kForOne <= names->size(); i += kForOne) {
+      parts_.push_back(
+          {{names->begin() + static_cast<ptrdiff_t>(i), names->begin() + static_cast<ptrdiff_t>(i + kForOne)},
+           nullptr});
+    }
+  }
+  static GivenNamespaces& Get() {
+    static auto* const all = new GivenNamespaces();  // GoogleTest's, which deletes it.
+    return *all;
+  }
+  std::vector<std::string> Next() {
+    if (parts_.empty()) return {};
+    turn_ = (turn_ + 1) % parts_.size();
+    parts_[turn_].last.reset();
+    return parts_[turn_].names;
+  }
+  void Leave(std::unique_ptr<OneInCluster> one) {
+    one->Leave();
+    if (!parts_.empty()) parts_[turn_].last = std::move(one);
+  }
+  void TearDown() override { parts_.clear(); }
+
+ private:
+  struct Part {
+    std::vector<std::string> names;
+    std::unique_ptr<OneInCluster> last;
+  };
+  std::vector<Part> parts_;
+  size_t turn_ = 0;
 };
 
 class KubernetesUnderTest final : public EngineUnderTest {
  public:
-  KubernetesUnderTest(EngineEventSink* sink, kube::Endpoint endpoint) : sink_(sink), endpoint_(std::move(endpoint)) {
+  KubernetesUnderTest(EngineEventSink* sink, kube::Endpoint endpoint)
+      : endpoint_(std::move(endpoint)),
+        names_(GivenNamespaces::Get().Next()),
+        one_(std::make_unique<OneInCluster>(sink)) {
     Restart();
+  }
+  ~KubernetesUnderTest() override {
+    adapted_.reset();
+    if (names_.empty()) {
+      one_->Forget();
+    } else {
+      GivenNamespaces::Get().Leave(std::move(one_));
+    }
   }
   Engine& engine() override { return *adapted_; }
   LogSource* logs() override { return &logs_; }
   Execer* execer() override { return adapted_.get(); }
-  Connector* connector() override { return engine_.get(); }
-  FileCollector* collector() override { return engine_.get(); }
+  Connector* connector() override { return one_->engine.get(); }
+  FileCollector* collector() override { return one_->engine.get(); }
   void Restart() override {
-    engine_.reset();
+    one_->engine.reset();
     kubernetes::KubernetesEngineOptions options;
-    options.state_dir = state_.path();
+    options.state_dir = one_->state.path();
     options.installation = absl::StrCat("conformance-", getpid());
     options.endpoint = endpoint_;
     options.registry = "192.0.2.1:5000";
-    auto engine = kubernetes::KubernetesEngine::Create(options, sink_);
+    options.namespaces = names_;
+    auto engine = kubernetes::KubernetesEngine::Create(options, one_.get());
     ASSERT_TRUE(engine.ok()) << engine.status();
-    engine_ = *std::move(engine);
-    adapted_ = std::make_unique<InAnImage>(engine_.get());
+    one_->engine = *std::move(engine);
+    adapted_ =
+        std::make_unique<InAnImage>(one_->engine.get(), [this](const std::string& scope) { one_->Created(scope); });
   }
   bool Turn() override { return false; }
   absl::StatusOr<std::string> Dial(const std::string& address, const std::string& line) override {
@@ -157,11 +274,10 @@ class KubernetesUnderTest final : public EngineUnderTest {
   }
 
  private:
-  EngineEventSink* const sink_;
   const kube::Endpoint endpoint_;
-  TempDir state_;
+  const std::vector<std::string> names_;
   LogReader logs_;
-  std::unique_ptr<kubernetes::KubernetesEngine> engine_;
+  std::unique_ptr<OneInCluster> one_;
   std::unique_ptr<InAnImage> adapted_;
 };
 
@@ -174,6 +290,8 @@ std::unique_ptr<EngineUnderTest> MakeKubernetes(EngineEventSink* sink) {
 }  // namespace
 
 std::vector<EngineFactory> ConformanceEngines() {
+  static testing::Environment* const given = testing::AddGlobalTestEnvironment(&GivenNamespaces::Get());
+  static_cast<void>(given);
   return {
       {"Fake", MakeFake},
       {"Local", MakeLocal},

@@ -288,8 +288,8 @@ void CompareWorld(const kube::Endpoint& upstream, const std::string& collection,
 
 }  // namespace
 
-FaultResult RunFaultScenario(const kube::Endpoint& upstream, const std::string& collection, uint64_t seed,
-                             bool with_faults) {
+FaultResult RunFaultScenario(const kube::Endpoint& upstream, const std::string& collection, const std::string& watched,
+                             uint64_t seed, bool with_faults) {
   FaultResult result;
   Chaos chaos(seed);
   FaultProxy proxy(upstream);
@@ -315,7 +315,7 @@ FaultResult RunFaultScenario(const kube::Endpoint& upstream, const std::string& 
     Driver driver(*client, collection, seed);
     auto watch = std::make_unique<kube::Watch>(
         *client,
-        kube::WatchOptions{.collection = collection, .label_selector = driver.Selector(), .idle = absl::Seconds(4)},
+        kube::WatchOptions{.collection = watched, .label_selector = driver.Selector(), .idle = absl::Seconds(4)},
         notes.callbacks());
     driver.Start();
     if (!driver.AwaitAll(faults_end + absl::Seconds(60))) result.defects.push_back("not converged in time");
@@ -335,9 +335,11 @@ FaultResult RunFaultScenario(const kube::Endpoint& upstream, const std::string& 
   return result;
 }
 
-void CheckFaultSeeds(const kube::Endpoint& upstream, const std::string& collection, uint64_t first, int count) {
+void CheckFaultSeeds(const kube::Endpoint& upstream, const std::string& collection, const std::string& wide,
+                     uint64_t first, int count) {
   constexpr int kAtATime = 4;
-  const FaultResult free = RunFaultScenario(upstream, collection, first + static_cast<uint64_t>(count), false);
+  const FaultResult free =
+      RunFaultScenario(upstream, collection, collection, first + static_cast<uint64_t>(count), false);
   ASSERT_TRUE(free.defects.empty()) << absl::StrJoin(free.defects, "\n");
   Mutex mutex;
   FaultResult worst;
@@ -346,7 +348,8 @@ void CheckFaultSeeds(const kube::Endpoint& upstream, const std::string& collecti
   const auto work = [&] {
     for (int i = next++; i < count; i = next++) {
       const uint64_t seed = first + static_cast<uint64_t>(i);
-      const FaultResult result = RunFaultScenario(upstream, collection, seed, true);
+      const std::string& watched = seed % 2 == 1 && !wide.empty() ? wide : collection;
+      const FaultResult result = RunFaultScenario(upstream, collection, watched, seed, true);
       MutexLock lock(mutex);
       EXPECT_TRUE(result.defects.empty()) << "seed " << seed << " (" << result.kinds << "):\n"
                                           << absl::StrJoin(result.defects, "\n");

@@ -21,14 +21,16 @@ struct FaultResult {
   std::string kinds;                 // "reset 3, lose-answer 2, partition 1"
 };
 
-// Everything random follows from `seed`. `collection` is that of config maps in a namespace; the objects are labelled
-// with the seed and gone afterwards. Thread-safe for different seeds.
-FaultResult RunFaultScenario(const kube::Endpoint& upstream, const std::string& collection, uint64_t seed,
-                             bool with_faults);
+// Everything random follows from `seed`. `collection` is that of config maps in a namespace, `watched` the same or that
+// of all namespaces; the objects are labelled with the seed and gone afterwards. Thread-safe for different seeds.
+FaultResult RunFaultScenario(const kube::Endpoint& upstream, const std::string& collection, const std::string& watched,
+                             uint64_t seed, bool with_faults);
 
 // RunFaultScenario for `count` seeds from `first`, a few at a time: 0 defects and duplicates, at most three times the
 // requests of a run without faults, converged within 60 s. Prints the worst; failures are GoogleTest's, with the seed.
-void CheckFaultSeeds(const kube::Endpoint& upstream, const std::string& collection, uint64_t first, int count);
+// Odd seeds watch `wide`, the collection of all namespaces, unless it is empty; even ones the namespace's alone.
+void CheckFaultSeeds(const kube::Endpoint& upstream, const std::string& collection, const std::string& wide,
+                     uint64_t first, int count);
 
 }  // namespace mayfly
 

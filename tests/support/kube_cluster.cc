@@ -54,6 +54,13 @@ std::optional<kube::Endpoint> TestCluster() {
   tls.certificate = Contents(ValueOf(config, "client-certificate"));
   tls.key = Contents(ValueOf(config, "client-key"));
   endpoint.tls = std::make_shared<const http::Tls>(tls);
+  // Of another identity than the kubeconfig's.
+  if (const char* token = std::getenv("MAYFLY_TEST_KUBE_TOKEN"); token != nullptr) {
+    tls.certificate = tls.key = "";
+    endpoint.tls = std::make_shared<const http::Tls>(tls);
+    endpoint.authorizer =
+        std::make_shared<kube::FixedAuthorizer>(http::Headers{{"authorization", absl::StrCat("Bearer ", token)}});
+  }
   kube::ApiClient client(endpoint, {.deadline = absl::Seconds(5)});
   const auto version = Wait([&](auto done) { client.Get("/version", done); });
   if (!version.ok()) return None(std::string(version.status().message()));

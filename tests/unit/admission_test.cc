@@ -16,6 +16,8 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/engine/kubernetes/egress_objects.h"
+#include "server/engine/kubernetes/ingress_objects.h"
 #include "server/engine/kubernetes/pod_cause.h"
 #include "server/engine/kubernetes/pull_secret.h"
 #include "server/engine/kubernetes/workload_objects.h"
@@ -215,6 +217,8 @@ StatefulSet /spec/template/spec/hostPID true
 StatefulSet /spec/volumeClaimTemplates/0/spec/volumeName "of-another"
 StatefulSet /spec/volumeClaimTemplates/0/spec/dataSource {}
 StatefulSet /spec/volumeClaimTemplates/0/metadata/namespace "kube-system"
+StatefulSet /spec/volumeClaimTemplates/0/metadata/annotations/mayfly.dev~1identity "another"
+StatefulSet /spec/volumeClaimTemplates/0/metadata/annotations/volume.kubernetes.io~1selected-node "another"
 StatefulSet /spec/podManagementPolicy "OrderedReady"
 StatefulSet /spec/persistentVolumeClaimRetentionPolicy {}
 Pod /spec/containers/0/env/0/valueFrom {"resourceFieldRef":{"resource":"limits.cpu"}} .resourceFieldRef
@@ -481,6 +485,50 @@ TEST_F(AdmissionTest, AClustersOwnNamespacesAreNoPlaceForAnEnvironment) {
     ++refused_;
     EXPECT_EQ(Admit(place, {"/api/v1/namespaces", NamespaceObject(place, {scope, "shop", "me"})}).code(),
               absl::StatusCode::kPermissionDenied);
+  }
+}
+
+// In a kube namespace that somebody else made, and where others may have objects, too.
+TEST_F(AdmissionTest, InAGivenNamespaceOnlyWhatIsTheEnvironmentsIsWritten) {
+  const Place given{kPlace.scope, kPlace.installation, kPlace.identity, "team-mf-1"};
+  const std::vector<Creation> all = ScopeObjects(given, "gate", "192.0.2.1:7000");
+  EXPECT_EQ(AdmitAll(given, all), absl::OkStatus());
+  for (const Creation& one : all) {
+    EXPECT_THAT(one.collection, HasSubstr("/namespaces/team-mf-1/"));
+    EXPECT_EQ(one.object["metadata"]["namespace"], "team-mf-1");
+    EXPECT_EQ(one.object["metadata"]["labels"][kScope], kPlace.scope);
+    // The same objects belong nowhere else.
+    ++refused_;
+    EXPECT_EQ(Admit(kPlace, one).code(), absl::StatusCode::kPermissionDenied);
+    if (one.object["kind"] != "NetworkPolicy") continue;
+    for (const json& pods : {json::object(), json{{"matchLabels", {{kScope, "another"}}}}}) {
+      Creation wide = one;
+      wide.object["spec"]["podSelector"] = pods;
+      ++refused_;
+      EXPECT_THAT(std::string(Admit(given, wide).message()), HasSubstr("spec.podSelector"));
+    }
+  }
+  // A service's own policies choose its pods, and the environment's only.
+  ProcessSpec process;
+  process.egress = {"203.0.113.7:443"};
+  std::vector<Creation> own = EgressObjects(given, {kPlace.scope, "web", 1}, process);
+  const std::vector<Creation> in = IngressObjects(given, "web", 80, "web-shop", {"example.com", "", "ingress", false});
+  own.insert(own.end(), in.begin(), in.end());
+  EXPECT_EQ(AdmitAll(given, own), absl::OkStatus());
+  for (Creation one : own) {
+    if (one.object["kind"] != "NetworkPolicy") continue;
+    one.object["spec"]["podSelector"]["matchLabels"].erase(kScope);
+    ++refused_;
+    EXPECT_THAT(std::string(Admit(given, one).message()), HasSubstr("the environment's pods"));
+  }
+  for (const char* kind : {"Namespace", "ResourceQuota", "LimitRange"}) {
+    Creation wide = valid_.at(kind);
+    wide.object["metadata"]["namespace"] = "team-mf-1";
+    if (std::string(kind) == "Namespace") {
+      wide = {"/api/v1/namespaces", NamespaceObject(given, {kPlace.scope, "shop", "me"})};
+    }
+    ++refused_;
+    EXPECT_EQ(Admit(given, wide).code(), absl::StatusCode::kPermissionDenied) << kind;
   }
 }
 

@@ -16,7 +16,7 @@ TEST(KubeFaultsTest, TheWorldIsAsWantedAfterFaultsOfEveryKind) {
   const char* given = std::getenv("MAYFLY_SEEDS");
   ASSERT_TRUE(given == nullptr || absl::SimpleAtoi(given, &seeds));
   FakeApiServer server;
-  CheckFaultSeeds(server.endpoint(), "/api/v1/namespaces/n/configmaps", TestSeed(), seeds);
+  CheckFaultSeeds(server.endpoint(), "/api/v1/namespaces/n/configmaps", "", TestSeed(), seeds);
 }
 
 }  // namespace

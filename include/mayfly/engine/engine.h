@@ -77,7 +77,7 @@ struct EngineEvent {
     kImages,         // Before kPrepared: `images` of the node are what they are from now on, `message` says so.
     kStarted,        // The process runs.
     kReady,          // Its probe answered, or it has none.
-    kProbe,          // Advisory: `message` is the probe's latest failing answer. At most one a second and node.
+    kProbe,          // Advisory: `message`, what it waits for; of a scope (no node) a free place, however long.
     kExited,         // `exit_code` or `signal`, `usage`, and a `cause` unless it was stopped or exited 0. Final for the
                      // attempt.
     kStartFailed,    // `cause`. Final for the attempt.

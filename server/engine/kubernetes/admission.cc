@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
 #include "mayfly/base/text.h"
+#include "server/engine/kubernetes/admission_given.h"
 #include "server/engine/kubernetes/admission_shape.h"
 #include "server/engine/kubernetes/admission_traffic.h"
 #include "server/engine/kubernetes/pull_secret.h"
@@ -153,7 +154,7 @@ Shape NetworkPolicy() {
   const Shape out = [to, anywhere](const json& value, const std::string& at) {
     return value.is_object() && !value.contains("to") ? anywhere(value, at) : to(value, at);
   };
-  return Fields({{"podSelector", Is(json::object()), kMust},
+  return Fields({{"podSelector", Fields({{"matchLabels", MapOf(Text())}}), kMust},  // See CheckSelectors.
                  {"policyTypes", Is(json::array({"Ingress", "Egress"})), kMust},
                  {"ingress", ListOf(Fields({{"from", ListOf(pods, 1), kMust}, {"ports", ports}}))},
                  {"egress", ListOf(out)}});
@@ -209,7 +210,8 @@ std::vector<Field> Workload(bool stateful) {
                                {"selector", Fields({{"matchLabels", labels, kMust}}), kMust},
                                {"template", Fields({{"metadata", any, kMust}, {"spec", Pod("Always"), kMust}}), kMust}};
   if (stateful) {
-    const Shape claim = Fields({{"metadata", Fields({{"name", Name(), kMust}}), kMust}, {"spec", Claim(), kMust}});
+    const Shape meta = Fields({{"name", Name(), kMust}, {"annotations", any, kMust}});
+    const Shape claim = Fields({{"metadata", meta, kMust}, {"spec", Claim(), kMust}});
     fields.push_back({"serviceName", Name(), kMust});
     fields.push_back({"podManagementPolicy", Is("Parallel"), kMust});
     fields.push_back({"volumeClaimTemplates", ListOf(claim, 1), kMust});
@@ -274,8 +276,8 @@ absl::Status CheckLabels(const Place& place, const std::string& kind, const std:
                                {kScope, Is(place.scope), kMust},
                                {kNode, Text(), kind == "Pod"},
                                {kAttempt, Text(), kind == "Pod"}};
+  if (kind == "Namespace" || !place.given.empty()) fields.push_back({kEnvironment, Name()});
   if (kind == "Namespace") {
-    fields.push_back({kEnvironment, Name()});
     for (const char* mode : {"enforce", "audit", "warn"}) {
       fields.push_back({absl::StrCat("pod-security.kubernetes.io/", mode), Is("restricted"), kMust});
     }
@@ -326,17 +328,23 @@ absl::Status CheckMetadata(const Place& place, const std::string& kind, const js
   };
   const Shape notes = [&](const json& value, const std::string& where) { return CheckNotes(place, value, where); };
   std::vector<Field> fields = {
-      {"name", whole ? Is(place.scope) : Name(), kMust}, {"labels", labels, kMust}, {"annotations", notes, kMust}};
-  if (!whole) fields.push_back({"namespace", Is(place.scope), kMust});
+      {"name", whole ? Is(place.space()) : Name(), kMust}, {"labels", labels, kMust}, {"annotations", notes, kMust}};
+  if (!whole) fields.push_back({"namespace", Is(place.space()), kMust});
   return Fields(std::move(fields))(metadata, at);
 }
 
-absl::Status CheckTemplate(const Place& place, const json& metadata) {
+absl::Status CheckTemplate(const Place& place, const json& spec) {
   const Shape labels = [&](const json& value, const std::string& where) {
     return CheckLabels(place, "Pod", "", value, where);
   };
   const Shape notes = [&](const json& value, const std::string& where) { return CheckNotes(place, value, where); };
-  return Fields({{"labels", labels, kMust}, {"annotations", notes, kMust}})(metadata, "spec.template.metadata");
+  const json claims = spec.value("volumeClaimTemplates", json::array());
+  for (size_t i = 0; i < claims.size(); ++i) {
+    MAYFLY_RETURN_IF_ERROR(notes(claims[i]["metadata"]["annotations"],
+                                 absl::StrCat("spec.volumeClaimTemplates[", i, "].metadata.annotations")));
+  }
+  return Fields({{"labels", labels, kMust}, {"annotations", notes, kMust}})(spec["template"]["metadata"],
+                                                                            "spec.template.metadata");
 }
 
 // Which of a cluster's own places no environment may be.
@@ -350,20 +358,21 @@ absl::Status CheckScope(const std::string& scope) {
 std::string PathOf(const Place& place, const Kind& kind) {
   const std::string root = kind.api_version == "v1" ? "/api/v1" : absl::StrCat("/apis/", kind.api_version);
   if (kind.plural == "namespaces") return absl::StrCat(root, "/namespaces");
-  return absl::StrCat(root, "/namespaces/", place.scope, "/", kind.plural);
+  return absl::StrCat(root, "/namespaces/", place.space(), "/", kind.plural);
 }
 
 absl::Status Check(const Place& place, const Creation& creation, const std::string& name) {
   const std::string kind = TextIn(creation.object, "kind");
   const Kind* const known = FindKind(kind);
   if (known == nullptr) return Refuse("kind", "mayfly never makes one of these");
-  MAYFLY_RETURN_IF_ERROR(CheckScope(place.scope));
+  MAYFLY_RETURN_IF_ERROR(CheckScope(place.space()));
   MAYFLY_RETURN_IF_ERROR(known->shape(creation.object, ""));
   MAYFLY_RETURN_IF_ERROR(CheckMetadata(place, kind, creation.object["metadata"], "metadata"));
   if (kind == "Secret") MAYFLY_RETURN_IF_ERROR(CheckSecretKind(creation.object));
   if (known->api_version == "apps/v1") {
-    MAYFLY_RETURN_IF_ERROR(CheckTemplate(place, creation.object["spec"]["template"]["metadata"]));
+    MAYFLY_RETURN_IF_ERROR(CheckTemplate(place, creation.object["spec"]));
   }
+  MAYFLY_RETURN_IF_ERROR(CheckGiven(place, kind, creation.object));
   const std::string path = PathOf(place, *known);
   if (creation.collection != path && creation.collection != absl::StrCat(path, "/", name)) {
     return Refuse("path", absl::StrCat("must be ", path, ", not ", EscapeLine(creation.collection)));

@@ -60,7 +60,8 @@ Shape WaysOutOfPod() {
 }
 
 Shape OfNodeOr(Shape of_all) {
-  const Shape pods = Fields({{"matchLabels", Fields({{kNode, Text(), true}, {kAttempt, Text()}}), true}});
+  const Shape pods =
+      Fields({{"matchLabels", Fields({{kNode, Text(), true}, {kAttempt, Text()}, {kScope, Text()}}), true}});
   const Shape out = Fields({{"podSelector", pods, true},
                             {"policyTypes", Is(json::array({"Egress"})), true},
                             {"egress", EgressOfNode(), true}});

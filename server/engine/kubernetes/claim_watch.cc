@@ -37,7 +37,7 @@ void ClaimWatch::Begin() {
     if (const auto self = weak.lock(); self != nullptr && event.ok()) (*self)->OnEvent(*event);
   });
   kube::WatchOptions options;
-  options.collection = absl::StrCat(NamespacePath(host_->place().scope), "/events");
+  options.collection = absl::StrCat(NamespacePath(host_->place().space()), "/events");
   options.field_selector = "involvedObject.kind=PersistentVolumeClaim";
   watch_ = std::make_unique<kube::Watch>(host_->api(), options,
                                          kube::WatchCallbacks{[here](const std::vector<json>& all) {

@@ -95,7 +95,7 @@ std::vector<Creation> EgressObjects(const Place& place, const NodeRef& node, con
   // No label of an exposed port's policy has a dot.
   json object =
       Object(place, "networking.k8s.io/v1", "NetworkPolicy", absl::StrCat(PodName(node.node, node.attempt), ".egress"));
-  object["spec"] = {{"podSelector", {{"matchLabels", {{kNode, node.node}, {kAttempt, absl::StrCat(node.attempt)}}}}},
+  object["spec"] = {{"podSelector", OwnPods(place, {{kNode, node.node}, {kAttempt, absl::StrCat(node.attempt)}})},
                     {"policyTypes", {"Egress"}},
                     {"egress", rules}};
   return {{Collection(place, "networkpolicies", "/apis/networking.k8s.io/v1"), object}};

@@ -15,7 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr char kNetworking[] = "/apis/networking.k8s.io/v1";
 constexpr size_t kLongestLabel = 63, kLongestName = 253;
 constexpr size_t kHashLength = 10;
 
@@ -28,7 +27,7 @@ bool LooksHashed(absl::string_view label) {
 json Policy(const Place& place, absl::string_view node, int port, absl::string_view label, const std::string& from) {
   json object = Object(place, "networking.k8s.io/v1", "NetworkPolicy", label);
   const json space = {{"namespaceSelector", {{"matchLabels", {{"kubernetes.io/metadata.name", from}}}}}};
-  object["spec"] = {{"podSelector", {{"matchLabels", {{kNode, std::string(node)}}}}},
+  object["spec"] = {{"podSelector", OwnPods(place, {{kNode, std::string(node)}})},
                     {"policyTypes", {"Ingress"}},
                     {"ingress", json::array({{{"from", json::array({space})},
                                               {"ports", json::array({{{"protocol", "TCP"}, {"port", port}}})}}})}};
@@ -89,7 +88,7 @@ std::vector<Creation> IngressObjects(const Place& place, absl::string_view node,
                                      const IngressOptions& options) {
   std::vector<Creation> out;
   if (!options.controller_space.empty()) {
-    out.push_back({Collection(place, "networkpolicies", kNetworking),
+    out.push_back({Collection(place, "networkpolicies", kNetworkingApi),
                    Policy(place, node, port, label, options.controller_space)});
   }
   const std::string host = absl::StrCat(label, ".", options.domain);
@@ -101,12 +100,12 @@ std::vector<Creation> IngressObjects(const Place& place, absl::string_view node,
         {"http", {{"paths", json::array({{{"path", "/"}, {"pathType", "Prefix"}, {"backend", backend}}})}}}}});
   if (!options.ingress_class.empty()) spec["ingressClassName"] = options.ingress_class;
   if (options.tls) spec["tls"] = json::array({{{"hosts", json::array({host})}}});
-  out.push_back({IngressesPath(place.scope), object});
+  out.push_back({IngressesPath(place.space()), object});
   return out;
 }
 
-std::string IngressesPath(absl::string_view scope) {
-  return absl::StrCat(kNetworking, "/namespaces/", scope, "/ingresses");
+std::string IngressesPath(absl::string_view space) {
+  return absl::StrCat(kNetworkingApi, "/namespaces/", space, "/ingresses");
 }
 
 std::string IngressAddress(const json& ingress) {

@@ -12,6 +12,8 @@
 
 namespace mayfly::kubernetes {
 
+inline constexpr char kNetworkingApi[] = "/apis/networking.k8s.io/v1";
+
 struct IngressOptions {
   std::string domain;            // "preview.example.com"; empty: exposed ports are on the server's loopback.
   std::string ingress_class;     // Empty: the cluster's default.
@@ -33,7 +35,7 @@ std::string IngressLabel(const ProcessSpec& process, absl::string_view node, int
 // The Ingress and, where the controller's pods have a namespace, the policy that lets them in. Both are named `label`.
 std::vector<Creation> IngressObjects(const Place& place, absl::string_view node, int port, absl::string_view label,
                                      const IngressOptions& options);
-std::string IngressesPath(absl::string_view scope);
+std::string IngressesPath(absl::string_view space);
 
 // The first address in the status of an Ingress, IP or host name; empty while the controller has not taken it.
 std::string IngressAddress(const nlohmann::json& ingress);

@@ -50,6 +50,7 @@ bool Parse(const std::string& text, JournalEntry* entry) {
   entry->ready = says("ready");
   entry->destroying = says("destroying");
   const auto expected = object.find("expected_nodes");
+  Get(object, "given", &entry->given);  // Not in older records.
   if (expected != object.end() && expected->is_number_integer()) entry->spec.expected_nodes = expected->get<int>();
   return Get(object, "scope", &entry->spec.id) && Get(object, "environment", &entry->spec.environment) &&
          Get(object, "owner", &entry->spec.owner) && Get(object, "log_dir", &entry->spec.log_dir) &&
@@ -86,12 +87,19 @@ absl::Status Journal::Write(const JournalEntry& entry) {
                        {"identity", entry.identity},
                        {"uid", entry.uid},
                        {"ready", entry.ready},
+                       {"given", entry.given},
                        {"destroying", entry.destroying}};
   return WriteFile(absl::StrCat(folder_, "/", entry.spec.id, kSuffix),
                    object.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
+std::string Journal::LedgerFile(const std::string& scope) const {
+  return absl::StrCat(folder_, "/", scope, ".objects");
+}
+
 absl::Status Journal::Remove(const std::string& scope) {
+  const std::string ledger = LedgerFile(scope);
+  if (unlink(ledger.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, ledger);
   const std::string path = absl::StrCat(folder_, "/", scope, kSuffix);
   return unlink(path.c_str()) == 0 || errno == ENOENT ? absl::OkStatus() : ErrnoStatus(errno, path);
 }

@@ -15,8 +15,10 @@ namespace mayfly::kubernetes {
 struct JournalEntry {
   ScopeSpec spec;
   std::string identity;  // See objects.h.
-  std::string uid;       // Of the namespace; empty while it is not known to exist.
-  bool ready = false;    // All that every namespace holds was made.
+  // Of the namespace; empty while it is not known to exist. Of a given one, of what makes it this server's.
+  std::string uid;
+  std::string given;   // See Place.
+  bool ready = false;  // All that every namespace holds was made.
   bool destroying = false;
 };
 
@@ -27,7 +29,10 @@ class Journal {
   static absl::StatusOr<Journal> Open(const std::string& folder);
 
   absl::Status Write(const JournalEntry& entry);
-  absl::Status Remove(const std::string& scope);  // OK when there is none.
+  // OK when there is none. The ledger goes first.
+  absl::Status Remove(const std::string& scope);
+  // For what the scope makes in a namespace that was given.
+  std::string LedgerFile(const std::string& scope) const;
   // All entries that can be read; what cannot is named in `broken` and left alone.
   absl::StatusOr<std::vector<JournalEntry>> Read(std::vector<std::string>* broken) const;
 

@@ -23,7 +23,7 @@ using nlohmann::json;
 KubeScope::KubeScope(ScopeHost* host, JournalEntry entry)
     : host_(host),
       entry_(std::move(entry)),
-      place_{entry_.spec.id, host->installation(), entry_.identity},
+      place_{entry_.spec.id, host->installation(), entry_.identity, entry_.given},
       pull_secret_(
           this, [host](const std::string& registry) { return host->credentials().Find(registry); }, host->secret()),
       self_(std::make_shared<KubeScope*>(this)) {
@@ -37,6 +37,7 @@ KubeScope::~KubeScope() {
   host_->reactor().CancelTimer(retry_);
   host_->reactor().CancelTimer(release_limit_);
   host_->reactor().CancelTimer(tell_again_);
+  host_->reactor().CancelTimer(wait_limit_);
 }
 
 KubeScope::Answer KubeScope::Guarded(Answer fn) {
@@ -69,12 +70,14 @@ void KubeScope::EmitScope(EngineEvent::Kind kind, Cause cause, Receipt receipt) 
 void KubeScope::Create(Creation creation, Answer answer) {
   if (const absl::Status refused = Admit(place_, creation); !refused.ok())
     return host_->Here(std::move(answer))(refused);
+  if (given_ != nullptr) return given_->Create(std::move(creation), std::move(answer));
   host_->api().Create(creation.collection, std::move(creation.object), host_->Here(std::move(answer)));
 }
 
 void KubeScope::Apply(Creation creation, Answer answer) {
   if (const absl::Status refused = Admit(place_, creation); !refused.ok())
     return host_->Here(std::move(answer))(refused);
+  if (given_ != nullptr) return given_->Apply(std::move(creation), std::move(answer));
   host_->api().Apply(creation.collection, std::move(creation.object), host_->Here(std::move(answer)));
 }
 
@@ -114,6 +117,7 @@ KubeNode& KubeScope::AddNode(const std::string& name, bool replicated) {
 }
 
 void KubeScope::Make() {
+  if (host_->gives_namespaces()) return MakeInGiven();
   const Creation space{"/api/v1/namespaces", NamespaceObject(place_, entry_.spec)};
   if (const absl::Status refused = Admit(place_, space); !refused.ok()) return Fail(CauseOfRefusal(refused));
   if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) {
@@ -148,6 +152,7 @@ void KubeScope::OnNamespaceMade(const absl::StatusOr<json>& answer) {
 void KubeScope::MakeObjects() {
   std::vector<Creation> wanted = ScopeObjects(place_, host_->gate_program(), MakePodOptions("").gate_address);
   objects_missing_ = static_cast<int>(wanted.size()) + 1;
+  if (given_ != nullptr) TellByObject(&wanted);
   for (Creation& creation : wanted) {
     Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) { OnObjectMade(answer.status()); }));
   }
@@ -198,6 +203,9 @@ void KubeScope::RepeatReady() {
 void KubeScope::Adopt(const json& space) {
   entry_.uid = space.at("metadata").at("uid").get<std::string>();
   notes_ = NotesOf(space);
+  if (!place_.given.empty()) {
+    if (const absl::Status entered = EnterGiven(); !entered.ok()) return Fail(CauseOfRefusal(entered));
+  }
   if (entry_.ready) {
     phase_ = Phase::kReady;
   } else if (!entry_.destroying) {

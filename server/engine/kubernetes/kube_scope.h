@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/base/unique_fd.h"
+#include "server/engine/kubernetes/given_space.h"
 #include "server/engine/kubernetes/ingress_route.h"
 #include "server/engine/kubernetes/journal.h"
 #include "server/engine/kubernetes/pod_node.h"
@@ -46,6 +47,20 @@ class ScopeHost {
   virtual void ConnectOut(const std::string& who, const EgressTarget& target, UniqueFd socket) = 0;
   // Nothing is left of it; the host forgets it, soon.
   virtual void OnScopeGone(const std::string& scope) = 0;
+
+  // Kube namespaces that somebody made (--kube-namespaces). Without: each scope makes its own.
+  virtual bool gives_namespaces() const = 0;
+  // "": none is free; then KubeScope::OnGiven follows, unless it leaves.
+  virtual std::string TakeNamespace(const std::string& scope) = 0;
+  virtual void LeaveQueue(const std::string& scope) = 0;
+  virtual void FreeNamespace(const std::string& name) = 0;
+  // What makes it this server's.
+  virtual std::string OwnerUid(const std::string& name) const = 0;
+  // "one of 3 kube namespaces, which shop, demo and 1 more have"
+  virtual std::string NamespacesInUse() const = 0;
+  virtual absl::Duration namespace_wait() const = 0;
+  // Of what one scope has there; what they see comes to KubeScope::OnPods, OnPod and so on.
+  virtual std::vector<std::unique_ptr<kube::Watch>> WatchSpace(const std::string& scope, const std::string& space) = 0;
 };
 
 // Not thread-safe.
@@ -85,6 +100,11 @@ class KubeScope final : public PodHost {
   void OnNamespace(const nlohmann::json* object);  // Null: it is not there any more.
   void OnPod(const std::string& node, const std::string& pod, const std::string& uid, int attempt,
              const nlohmann::json* object);  // Null: it was deleted.
+  // In a given kube namespace, in addition and before: each pod of its own, and all that there are.
+  void OnPodSeen(const std::string& uid, bool there);
+  void OnPods(const std::vector<nlohmann::json>& all);
+  // The kube namespace that it waited for.
+  void OnGiven(const std::string& name);
   void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
   void OnIngress(const std::string& name, const nlohmann::json* ingress);  // Null as above.
 
@@ -107,6 +127,9 @@ class KubeScope final : public PodHost {
 
  private:
   void EmitScope(EngineEvent::Kind kind, Cause cause = Cause(), Receipt receipt = Receipt());
+  void MakeInGiven();
+  absl::Status EnterGiven();
+  void RemoveFromGiven();
   void OnNamespaceMade(const absl::StatusOr<nlohmann::json>& answer);
   void MakeObjects();
   void OnObjectMade(const absl::Status& status);
@@ -117,6 +140,9 @@ class KubeScope final : public PodHost {
   void TryRelease();
   void Gone();
   void TellNotes();
+  // What bears the notes: the kube namespace, or in a given one the gate's ConfigMap.
+  Creation NoteBearer() const;
+  void TellByObject(std::vector<Creation>* wanted);
   Answer Guarded(Answer fn);
   absl::Status ExposeOnHost(const NodeRef& ref, int port, int host_port);
   void ExposeByIngress(const NodeRef& ref, int port, const ProcessSpec& process);
@@ -126,7 +152,7 @@ class KubeScope final : public PodHost {
 
   ScopeHost* const host_;
   JournalEntry entry_;
-  const Place place_;
+  Place place_;
   Phase phase_ = Phase::kCreating;
   UniqueFd log_folder_;
   std::map<std::string, std::unique_ptr<KubeNode>> nodes_;
@@ -148,10 +174,13 @@ class KubeScope final : public PodHost {
   std::vector<std::string> blockers_;
   std::map<std::string, std::string> notes_;  // Annotations that the namespace has of us, as far as known.
   bool telling_ = false;
-  Reactor::TimerId retry_ = 0, release_limit_ = 0, tell_again_ = 0;
+  Reactor::TimerId retry_ = 0, release_limit_ = 0, tell_again_ = 0, wait_limit_ = 0;
+  bool queued_ = false;  // For a kube namespace.
   int retries_ = 0;
   PullSecret pull_secret_;
   std::shared_ptr<KubeScope*> self_;
+  std::unique_ptr<GivenSpace> given_;                  // In a kube namespace that somebody else made.
+  std::vector<std::unique_ptr<kube::Watch>> watches_;  // There.
 };
 
 }  // namespace mayfly::kubernetes

@@ -60,13 +60,14 @@ void KubeScope::Destroy() {
 }
 
 void KubeScope::BeginDeletion() {
+  if (host_->gives_namespaces()) return RemoveFromGiven();
   if (namespace_gone_) {
     deletion_accepted_ = true;
     return TryRelease();
   }
   if (entry_.uid.empty()) {
     // Whether it was made nobody knows: read it, and take it only if it is ours.
-    host_->api().Get(NamespacePath(place_.scope), host_->Here(Guarded([this](const absl::StatusOr<json>& answer) {
+    host_->api().Get(NamespacePath(place_.space()), host_->Here(Guarded([this](const absl::StatusOr<json>& answer) {
       const json& notes = answer.ok() ? answer->at("metadata").value("annotations", json::object()) : json::object();
       if (answer.ok() && notes.value(kIdentity, "") == entry_.identity) {
         entry_.uid = answer->at("metadata").at("uid").get<std::string>();
@@ -82,7 +83,7 @@ void KubeScope::BeginDeletion() {
   }
   kube::DeleteOptions options;
   options.uid = entry_.uid;
-  host_->api().Delete(NamespacePath(place_.scope), options, host_->Here(Guarded([this](const auto& answer) {
+  host_->api().Delete(NamespacePath(place_.space()), options, host_->Here(Guarded([this](const auto& answer) {
     if (answer.ok() || absl::IsFailedPrecondition(answer.status()) || absl::IsNotFound(answer.status())) {
       deletion_accepted_ = true;
       // A collection's deletion bears no UID: only where the namespace is known to be ours, and to end with them.
@@ -90,7 +91,7 @@ void KubeScope::BeginDeletion() {
       return TryRelease();
     }
     LogWarning(answer.status().message());
-    blockers_ = {absl::StrCat("kube namespace ", place_.scope, ": ", answer.status().message())};
+    blockers_ = {absl::StrCat("kube namespace ", place_.space(), ": ", answer.status().message())};
     retry_ = reactor().AddTimer(absl::Seconds(std::min(1 << std::min(retries_++, 5), 30)), [this] { BeginDeletion(); });
   })));
 }
@@ -100,7 +101,7 @@ void KubeScope::DeletePods() {
   kube::DeleteOptions options;
   options.grace_seconds = 1;
   host_->api().DeleteCollection(
-      PodsPath(place_.scope), absl::StrCat(kScope, "=", place_.scope), options,
+      PodsPath(place_.space()), absl::StrCat(kScope, "=", place_.scope), options,
       host_->Here([](const absl::StatusOr<json>& answer) {
         // The namespace's end takes them along.
         if (!answer.ok() && !absl::IsNotFound(answer.status()) && !absl::IsCancelled(answer.status())) {
@@ -127,13 +128,14 @@ void KubeScope::TryRelease() {
 void KubeScope::Gone() {
   if (const absl::Status removed = host_->journal().Remove(place_.scope); !removed.ok()) LogWarning(removed.message());
   EmitScope(EngineEvent::Kind::kScopeGone);
+  if (!place_.given.empty()) host_->FreeNamespace(place_.given);
   host_->OnScopeGone(place_.scope);
 }
 
 void KubeScope::OnNamespace(const json* object) {
   if (object == nullptr) {
     if (entry_.uid.empty() || namespace_gone_) return;
-    if (!ended()) return Lose(absl::StrCat("somebody deleted its kube namespace ", place_.scope));
+    if (!ended()) return Lose(absl::StrCat("somebody deleted its kube namespace ", place_.space()));
     namespace_gone_ = true;
     for (const auto& [name, node] : nodes_) node->OnGone();
     deletion_accepted_ = true;
@@ -144,7 +146,7 @@ void KubeScope::OnNamespace(const json* object) {
       phase_ = Phase::kFailed;
       Cause cause;
       cause.code = CauseCode::kScopeTerminating;
-      cause.message = absl::StrCat("somebody is deleting its kube namespace ", place_.scope);
+      cause.message = absl::StrCat("somebody is deleting its kube namespace ", place_.space());
       EmitScope(EngineEvent::Kind::kScopeLost, cause);
     }
     return;
@@ -153,7 +155,7 @@ void KubeScope::OnNamespace(const json* object) {
   if (blockers == blockers_) return;
   blockers_ = blockers;
   for (const std::string& blocker : blockers_) {
-    LogInfo(absl::StrCat("kube namespace ", place_.scope, " stays: ", blocker));
+    LogInfo(absl::StrCat("kube namespace ", place_.space(), " stays: ", blocker));
   }
 }
 

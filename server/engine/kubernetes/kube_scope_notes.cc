@@ -9,6 +9,7 @@
 #include "server/engine/kubernetes/admission.h"
 #include "server/engine/kubernetes/client/api_client.h"
 #include "server/engine/kubernetes/kube_scope.h"
+#include "server/engine/kubernetes/object_parts.h"
 #include "server/engine/kubernetes/scope_notes.h"
 #include "server/obs/log.h"
 
@@ -55,14 +56,33 @@ void KubeScope::Retell(const ScopeSpec& spec) {
   TellNotes();
 }
 
+Creation KubeScope::NoteBearer() const {
+  if (given_ == nullptr) return {"/api/v1/namespaces", NamespaceObject(place_, entry_.spec)};
+  // A kube namespace that was given is its administrator's to describe.
+  json map = Object(place_, "v1", "ConfigMap", kGateMap);
+  AddScopeNotes(entry_.spec, &map);
+  return {Collection(place_, "configmaps"), std::move(map)};
+}
+
+void KubeScope::TellByObject(std::vector<Creation>* wanted) {
+  const json bearer = NoteBearer().object;
+  for (Creation& creation : *wanted) {
+    if (creation.object["kind"] == "ConfigMap") creation.object["metadata"] = bearer["metadata"];
+  }
+  if (notes_.empty()) notes_ = NotesOf(bearer);
+}
+
 void KubeScope::TellNotes() {
   if (telling_ || phase_ != Phase::kReady) return;
-  const Creation space{"/api/v1/namespaces", NamespaceObject(place_, entry_.spec)};
+  const Creation space = NoteBearer();
   const std::map<std::string, std::string> wanted = NotesOf(space.object);
   if (wanted == notes_) return;
   if (const absl::Status refused = Admit(place_, space); !refused.ok()) return LogWarning(refused.message());
+  const std::string path = absl::StrCat(space.collection, "/", space.object["metadata"].value("name", ""));
+  const std::string uid = given_ == nullptr ? entry_.uid : given_->UidAt(path);
+  if (uid.empty()) return;
   // With the UID, so that a namespace of somebody else under the same name is not changed.
-  json patch = {{"metadata", {{"uid", entry_.uid}, {"annotations", json::object()}}}};
+  json patch = {{"metadata", {{"uid", uid}, {"annotations", json::object()}}}};
   json& notes = patch["metadata"]["annotations"];
   for (const auto& [key, value] : notes_) {
     if (wanted.count(key) == 0) notes[key] = nullptr;
@@ -72,7 +92,7 @@ void KubeScope::TellNotes() {
     if (known == notes_.end() || known->second != value) notes[key] = value;
   }
   telling_ = true;
-  host_->api().Patch(NamespacePath(place_.scope), "application/merge-patch+json", std::move(patch),
+  host_->api().Patch(path, "application/merge-patch+json", std::move(patch),
                      host_->Here(Guarded([this, wanted](const absl::StatusOr<json>& answer) {
                        telling_ = false;
                        if (answer.ok()) {

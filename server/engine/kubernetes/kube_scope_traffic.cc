@@ -115,7 +115,7 @@ void KubeScope::RemoveRoutes() {
     options.uid = ingress.value("metadata", json::object()).value("uid", "");
     if (options.uid.empty()) continue;
     host_->api().Delete(
-        absl::StrCat(IngressesPath(place_.scope), "/", name), options,
+        absl::StrCat(IngressesPath(place_.space()), "/", name), options,
         host_->Here([](const absl::StatusOr<json>& answer) {
           // The namespace's end takes it along.
           if (!answer.ok() && !absl::IsCancelled(answer.status()) && !absl::IsFailedPrecondition(answer.status())) {

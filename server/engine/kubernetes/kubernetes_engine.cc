@@ -94,6 +94,12 @@ absl::Status KubernetesEngineImpl::Begin() {
   MAYFLY_RETURN_IF_ERROR(begun);
   MAYFLY_RETURN_IF_ERROR(journal_.SetValue("gate-address", hub_->address()));
   // One answer before anything is promised: it finds wrong credentials and addresses.
+  if (!options_.ingress.domain.empty()) asker_ = std::make_unique<http::Client>();
+  MAYFLY_RETURN_IF_ERROR(CheckProfile());
+  if (gives_namespaces()) {
+    MAYFLY_RETURN_IF_ERROR(TakeGiven());
+    return StartDialer();
+  }
   MAYFLY_RETURN_IF_ERROR(Annotate(ListAndWait("/api/v1/namespaces").status(), "the Kubernetes API server"));
   MAYFLY_RETURN_IF_ERROR(StartDialer());
   StartWatches();
@@ -105,13 +111,18 @@ KubernetesEngineImpl::~KubernetesEngineImpl() {
   namespace_watch_.reset();
   event_watch_.reset();
   ingress_watch_.reset();
-  io_.Run([this] {
+  std::vector<OwnedNamespace> unused;
+  io_.Run([&] {
+    for (const OwnedNamespace& one : owned_) {
+      if (pool_.HolderOf(one.name).empty()) unused.push_back(one);
+    }
     relays_.clear();
     scopes_.clear();
     outside_.reset();
     hub_.reset();
   });
   asker_.reset();
+  if (api_ != nullptr && !unused.empty()) LetGoNamespaces(*api_, unused);
   // Their last answers find nobody.
   registries_.reset();
   api_.reset();

@@ -25,6 +25,10 @@ struct KubernetesEngineOptions {
   std::vector<std::string> registry_insecure;  // "HOST:PORT" of registries that are spoken to over plain http.
   IngressOptions ingress;
   bool egress_to_host = false;  // Names in `egress` may lead to this machine's loopback.
+  // Kube namespaces that somebody made for this server alone, each for one environment at a time; empty: each
+  // environment makes one of its own.
+  std::vector<std::string> namespaces;
+  absl::Duration namespace_wait = absl::Minutes(10);  // For a free one.
 };
 
 // Thread-safe. Owns one thread of its own and those of its client; `sink` must outlive it. Environments live on when it

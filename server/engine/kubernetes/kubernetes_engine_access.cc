@@ -32,9 +32,9 @@ absl::StatusOr<std::unique_ptr<Stream>> KubernetesEngineImpl::Exec(const ExecReq
   MAYFLY_RETURN_IF_ERROR(OnThread([&]() -> absl::Status {
     MAYFLY_ASSIGN_OR_RETURN(PodNode* const node, FindRunning(request.node));
     exec.pod = node->pod();
+    exec.name_space = scopes_.at(request.node.scope)->place().space();
     return absl::OkStatus();
   }));
-  exec.name_space = request.node.scope;
   exec.container = kContainer;
   exec.argv = request.argv;
   exec.terminal = request.terminal;

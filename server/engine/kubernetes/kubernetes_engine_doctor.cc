@@ -67,12 +67,12 @@ CapabilityCheck CertificateCheck(const std::string& pem) {
   return {"credentials", Result::kOk, "client certificate until " + when, ""};
 }
 
-CapabilityCheck RightsCheck(const JsonAnswer& review) {
+CapabilityCheck RightsCheck(const JsonAnswer& review, bool with_ingress, RightsProfile profile) {
   if (!review.ok()) {
     return {"rights", Result::kDegraded, absl::StrCat("cannot be seen: ", EscapeLine(review.status().message())), ""};
   }
   const json& status = review->value("status", json::object());
-  const std::vector<std::string> missing = MissingRights(status);
+  const std::vector<std::string> missing = MissingRights(status, profile, with_ingress);
   if (missing.empty()) return {"rights", Result::kOk, "all that environments need", ""};
   const auto incomplete = status.find("incomplete");
   // Another authorizer than RBAC may allow what it does not list.
@@ -122,12 +122,52 @@ void KubernetesEngineImpl::DescribeNow(Capabilities* out) {
   if (const auto& tls = options_.endpoint.tls; tls != nullptr && !tls->certificate.empty()) {
     out->checks.push_back(CertificateCheck(tls->certificate));
   }
+  if (gives_namespaces()) return DescribeGiven(out);
   // Rules for the whole cluster hold in any namespace, also in one that is not there.
   const json review = {{"apiVersion", "authorization.k8s.io/v1"},
                        {"kind", "SelfSubjectRulesReview"},
                        {"spec", {{"namespace", "default"}}}};
-  out->checks.push_back(RightsCheck(AnswerOr(WaitFor<JsonAnswer>(
-      [&](auto done) { api_->Create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", review, done); }))));
+  out->checks.push_back(RightsCheck(AnswerOr(WaitFor<JsonAnswer>([&](auto done) {
+                                      api_->Create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", review,
+                                                   done);
+                                    })),
+                                    !options_.ingress.domain.empty(), RightsProfile::kCluster));
+}
+
+// One line where all is well: there may be hundreds.
+void KubernetesEngineImpl::DescribeGiven(Capabilities* out) {
+  const bool with_ingress = !options_.ingress.domain.empty();
+  const auto ask = [this](const std::string& name) {
+    const json review = {
+        {"apiVersion", "authorization.k8s.io/v1"}, {"kind", "SelfSubjectRulesReview"}, {"spec", {{"namespace", name}}}};
+    const auto promise = std::make_shared<std::promise<JsonAnswer>>();
+    api_->Create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", review,
+                 [promise](JsonAnswer answer) { promise->set_value(std::move(answer)); });
+    return promise->get_future();
+  };
+  std::vector<std::future<JsonAnswer>> reviews;
+  for (const OwnedNamespace& one : owned_) reviews.push_back(ask(one.name));
+  const auto end = std::chrono::steady_clock::now() + kDoctorPatience;
+  size_t fit = 0;
+  for (size_t i = 0; i < owned_.size(); ++i) {
+    const OwnedNamespace& one = owned_[i];
+    const bool came = reviews[i].wait_until(end) == std::future_status::ready;
+    CapabilityCheck check = RightsCheck(came ? reviews[i].get() : absl::DeadlineExceededError("no answer within 3 s"),
+                                        with_ingress, RightsProfile::kGiven);
+    check.name = absl::StrCat("kube namespace ", one.name);
+    // What was found at the start says more, unless rights were taken away since.
+    if (!one.trouble.empty() && (check.result == Result::kOk || one.uid.empty())) {
+      check = {check.name, Result::kMissing, absl::StrCat("no environment is put there: ", one.trouble),
+               "when that is mended, start the server anew; environments live on"};
+    }
+    check.result == Result::kOk ? void(++fit) : out->checks.push_back(std::move(check));
+  }
+  size_t used = 0;
+  io_.Run([&] { used = pool_.size() - pool_.FreeOnes().size(); });
+  out->checks.push_back({"rights", fit > 0 ? Result::kOk : Result::kMissing,
+                         absl::StrCat("all that environments need, in ", fit, " of ", owned_.size(),
+                                      " kube namespaces; ", used, " in use"),
+                         fit > 0 ? "" : "give the server's identity the rules of docs/kubernetes.md"});
 }
 
 }  // namespace mayfly::kubernetes

@@ -12,22 +12,23 @@ namespace mayfly::kubernetes {
 
 using nlohmann::json;
 
-void KubernetesEngineImpl::WatchWarnings() {
+std::unique_ptr<kube::Watch> KubernetesEngineImpl::WatchWarnings(const std::string& api) {
   kube::WatchOptions options;
-  options.collection = "/api/v1/events";
+  options.collection = absl::StrCat(api, "/events");
   options.field_selector = "type=Warning,involvedObject.kind=Pod";
   const auto one = [this](json event) { io_.Post([this, event = std::move(event)] { OnWarning(event); }); };
-  event_watch_ = std::make_unique<kube::Watch>(
-      *api_, options,
-      kube::WatchCallbacks{[one](std::vector<json> all) {
-                             for (json& event : all) one(std::move(event));
-                           },
-                           [one](kube::WatchEvent kind, json event) {
-                             if (kind != kube::WatchEvent::kDeleted) one(std::move(event));
-                           },
-                           [](const absl::Status& trouble) {
-                             LogWarning("what goes wrong with pods is not seen", {{"error", trouble}});
-                           }});
+  return std::make_unique<kube::Watch>(*api_, options,
+                                       kube::WatchCallbacks{[one](std::vector<json> all) {
+                                                              for (json& event : all) one(std::move(event));
+                                                            },
+                                                            [one](kube::WatchEvent kind, json event) {
+                                                              if (kind != kube::WatchEvent::kDeleted)
+                                                                one(std::move(event));
+                                                            },
+                                                            [](const absl::Status& trouble) {
+                                                              LogWarning("what goes wrong with pods is not seen",
+                                                                         {{"error", trouble}});
+                                                            }});
 }
 
 void KubernetesEngineImpl::OnWarning(const json& event) {
@@ -37,10 +38,10 @@ void KubernetesEngineImpl::OnWarning(const json& event) {
     const auto it = about->find(key);
     return it != about->end() && it->is_string() ? it->get<std::string>() : std::string();
   };
-  const auto scope = scopes_.find(text("namespace"));
-  if (scope == scopes_.end() || scope->second->ended()) return;
+  KubeScope* const scope = ScopeIn(text("namespace"));
+  if (scope == nullptr || scope->ended()) return;
   const std::string name = text("name"), uid = text("uid");
-  for (const auto& [unused, node] : scope->second->nodes()) {
+  for (const auto& [unused, node] : scope->nodes()) {
     // Events outlive their pods: only what is said of this very one counts.
     PodNode* const pod = node->FindPod(name);
     if (pod != nullptr && pod->uid() == uid) return pod->OnWarning(event);
@@ -62,7 +63,7 @@ void PodNode::OnWarning(const json& event) {
                                                           : Wait(std::move(told.verdict.cause));
   }
   host_->api().Get(
-      absl::StrCat(NamespacePath(host_->place().scope), "/", told.missing),
+      absl::StrCat(NamespacePath(host_->place().space()), "/", told.missing),
       host_->Here(Guarded([this, cause = std::move(told.verdict.cause)](const absl::StatusOr<json>& answer) {
         if (Live() && link_ == nullptr && absl::IsNotFound(answer.status())) Fail(cause);
       })));

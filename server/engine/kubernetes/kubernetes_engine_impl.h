@@ -1,6 +1,7 @@
 // kubernetes_engine.cc: the verbs, from any thread; kubernetes_engine_world.cc: what the cluster and the gates tell, on
 // the engine's thread, and recovery; kubernetes_engine_events.cc: what goes wrong with pods by the cluster's events;
-// kubernetes_engine_access.cc: commands, connections and files; kubernetes_engine_doctor.cc: the cluster's state.
+// kubernetes_engine_access.cc: commands, connections and files; kubernetes_engine_doctor.cc: the cluster's state;
+// kubernetes_engine_given.cc: kube namespaces that somebody else made.
 #ifndef MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_
 #define MAYFLY_SERVER_ENGINE_KUBERNETES_KUBERNETES_ENGINE_IMPL_H_
 
@@ -19,6 +20,8 @@
 #include "server/engine/kubernetes/journal.h"
 #include "server/engine/kubernetes/kube_scope.h"
 #include "server/engine/kubernetes/kubernetes_engine.h"
+#include "server/engine/kubernetes/namespace_owner.h"
+#include "server/engine/kubernetes/namespace_pool.h"
 #include "server/engine/kubernetes/outside_dialer.h"
 #include "server/engine/parts/fd_stream.h"
 #include "server/engine/parts/io_thread.h"
@@ -56,22 +59,40 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   absl::StatusOr<KubeNode*> FindNode(const NodeRef& ref, KubeScope** scope = nullptr);
   absl::StatusOr<PodNode*> FindRunning(const NodeRef& ref);
   void StartWatches();
-  void WatchWarnings();
+  // `api` is "/api/v1", or a kube namespace's path there.
+  std::unique_ptr<kube::Watch> WatchWarnings(const std::string& api);
+  std::function<void(const absl::Status&)> Troubled(const std::string& what);
   // Any thread: a watch broke, or sees (OK).
   void Trouble(const std::string& what, const absl::Status& status);
   void DescribeNow(Capabilities* out);
+  void DescribeGiven(Capabilities* out);
   void OnWarning(const nlohmann::json& event);
-  void OnPods(std::vector<nlohmann::json> pods);
+  // Of one scope, or of all.
+  void OnPods(const std::vector<nlohmann::json>& pods, const std::string& only_scope);
+  KubeScope* ScopeIn(const std::string& space);
+  kube::WatchCallbacks PodCallbacks(const std::string& only_scope);
+  // Whether all environments that are recorded are of this profile of rights.
+  absl::Status CheckProfile();
+  absl::Status TakeGiven();
+  // What Recover concludes from. Of a given kube namespace, what makes it this server's stands for it.
+  struct World {
+    std::vector<nlohmann::json> spaces;
+    std::vector<nlohmann::json> pods;
+  };
+  absl::StatusOr<World> ReadWorld();
+  absl::StatusOr<World> ReadGiven();
   void Missing(const std::string& scope, const std::string& node, int attempt, const std::string& pod,
                const std::string& uid);
   void OnPodEvent(kube::WatchEvent event, const nlohmann::json& pod);
   void OnNamespaces(const std::vector<nlohmann::json>& all);
   void OnNamespaceEvent(kube::WatchEvent event, const nlohmann::json& object);
-  void StartIngressWatch();
+  // As WatchWarnings; null without an ingress domain.
+  std::unique_ptr<kube::Watch> WatchIngresses(const std::string& api);
   void OnIngresses(const std::vector<nlohmann::json>& all);
   void OnIngressEvent(kube::WatchEvent event, const nlohmann::json& ingress);
   void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
   absl::StatusOr<nlohmann::json> ListAndWait(const std::string& collection);
+  // `ns` is null when its kube namespace is not there.
   FoundScope Found(const JournalEntry& entry, const nlohmann::json* ns, const std::vector<const nlohmann::json*>& pods);
   // Until every live node's gate has called, or the limit.
   void AwaitCalls(absl::Duration limit);
@@ -112,6 +133,14 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   void ConnectOut(const std::string& who, const EgressTarget& target, UniqueFd socket) override;
   absl::Status StartDialer();
   void OnScopeGone(const std::string& scope) override;
+  bool gives_namespaces() const override { return !options_.namespaces.empty(); }
+  std::string TakeNamespace(const std::string& scope) override { return pool_.Take(scope); }
+  void LeaveQueue(const std::string& scope) override { pool_.Leave(scope); }
+  void FreeNamespace(const std::string& name) override;
+  std::string OwnerUid(const std::string& name) const override;
+  std::string NamespacesInUse() const override;
+  absl::Duration namespace_wait() const override { return options_.namespace_wait; }
+  std::vector<std::unique_ptr<kube::Watch>> WatchSpace(const std::string& scope, const std::string& space) override;
 
   const KubernetesEngineOptions options_;
   EngineEventSink* const sink_;
@@ -122,12 +151,14 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   std::unique_ptr<registry::RegistryClient> registries_;
   http::WebSocketClient sockets_;
   std::unique_ptr<http::Client> asker_;  // Null without an ingress domain.
+  std::vector<OwnedNamespace> owned_;    // Of --kube-namespaces, as found at the start.
   // The engine's thread's.
   std::unique_ptr<GateHub> hub_;
   std::unique_ptr<OutsideDialer> outside_;
   std::map<std::string, std::unique_ptr<KubeScope>> scopes_;
   std::map<std::string, std::unique_ptr<ImageBook>> books_;         // By scope.
   std::map<std::pair<std::string, std::string>, Pending> pending_;  // Scope and node whose images are looked up.
+  NamespacePool pool_;
   bool recovering_ = false;
   std::vector<EngineEvent> held_;  // While recovering.
   std::map<uint64_t, std::unique_ptr<Relay>> relays_;

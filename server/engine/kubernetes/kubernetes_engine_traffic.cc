@@ -23,12 +23,12 @@ constexpr char kApiInside[] = "KUBERNETES_SERVICE_HOST";
 
 }  // namespace
 
-void KubernetesEngineImpl::StartIngressWatch() {
-  asker_ = std::make_unique<http::Client>();
+std::unique_ptr<kube::Watch> KubernetesEngineImpl::WatchIngresses(const std::string& api) {
+  if (options_.ingress.domain.empty()) return nullptr;
   kube::WatchOptions options;
-  options.collection = "/apis/networking.k8s.io/v1/ingresses";
+  options.collection = absl::StrCat(api, "/ingresses");
   options.label_selector = Selector();
-  ingress_watch_ = std::make_unique<kube::Watch>(
+  return std::make_unique<kube::Watch>(
       *api_, options,
       kube::WatchCallbacks{
           [this](std::vector<json> all) { io_.Post([this, all = std::move(all)] { OnIngresses(all); }); },
@@ -45,12 +45,12 @@ void KubernetesEngineImpl::OnIngresses(const std::vector<json>& all) {
 
 void KubernetesEngineImpl::OnIngressEvent(kube::WatchEvent event, const json& ingress) {
   const json meta = ingress.value("metadata", json::object());
-  const auto it = scopes_.find(meta.value("namespace", ""));
-  if (it == scopes_.end()) return;
+  KubeScope* const scope = ScopeIn(meta.value("namespace", ""));
+  if (scope == nullptr) return;
   // Labels can be copied; the annotation's value only we know.
   const json notes = meta.value("annotations", json::object());
-  if (notes.value(kIdentity, "") != it->second->identity()) return;
-  it->second->OnIngress(meta.value("name", ""), event == kube::WatchEvent::kDeleted ? nullptr : &ingress);
+  if (notes.value(kIdentity, "") != scope->identity()) return;
+  scope->OnIngress(meta.value("name", ""), event == kube::WatchEvent::kDeleted ? nullptr : &ingress);
 }
 
 // Names that pods have given must not lead to the cluster's own doors with this server's address.

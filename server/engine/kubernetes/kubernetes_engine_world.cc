@@ -58,26 +58,10 @@ void KubernetesEngineImpl::OnScopeGone(const std::string& scope) {
 }
 
 void KubernetesEngineImpl::StartWatches() {
-  const auto troubled = [this](const char* what) {
-    return [this, what](const absl::Status& trouble) {
-      LogWarning(absl::StrCat(what, " are not seen"), {{"error", trouble}});
-      Trouble(what, trouble);
-    };
-  };
   kube::WatchOptions pods;
   pods.collection = "/api/v1/pods";
   pods.label_selector = Selector();
-  pod_watch_ = std::make_unique<kube::Watch>(
-      *api_, pods,
-      kube::WatchCallbacks{[this](std::vector<json> all) {
-                             Trouble("pods", absl::OkStatus());
-                             io_.Post([this, all = std::move(all)] { OnPods(all); });
-                           },
-                           [this](kube::WatchEvent event, json pod) {
-                             Trouble("pods", absl::OkStatus());
-                             io_.Post([this, event, pod = std::move(pod)] { OnPodEvent(event, pod); });
-                           },
-                           troubled("pods")});
+  pod_watch_ = std::make_unique<kube::Watch>(*api_, pods, PodCallbacks(""));
   kube::WatchOptions namespaces;
   namespaces.collection = "/api/v1/namespaces";
   namespaces.label_selector = Selector();
@@ -91,20 +75,48 @@ void KubernetesEngineImpl::StartWatches() {
                              Trouble("kube namespaces", absl::OkStatus());
                              io_.Post([this, event, object = std::move(object)] { OnNamespaceEvent(event, object); });
                            },
-                           troubled("kube namespaces")});
-  WatchWarnings();
+                           Troubled("kube namespaces")});
+  event_watch_ = WatchWarnings("/api/v1");
 }
 
-void KubernetesEngineImpl::OnPods(std::vector<json> pods) {
+std::function<void(const absl::Status&)> KubernetesEngineImpl::Troubled(const std::string& what) {
+  return [this, what](const absl::Status& trouble) {
+    LogWarning(absl::StrCat(what, " are not seen"), {{"error", trouble}});
+    Trouble(what, trouble);
+  };
+}
+
+kube::WatchCallbacks KubernetesEngineImpl::PodCallbacks(const std::string& only_scope) {
+  const std::string what = only_scope.empty() ? "pods" : absl::StrCat("pods of ", only_scope);
+  return {[this, only_scope, what](std::vector<json> all) {
+            Trouble(what, absl::OkStatus());
+            io_.Post([this, only_scope, all = std::move(all)] { OnPods(all, only_scope); });
+          },
+          [this, what](kube::WatchEvent event, json pod) {
+            Trouble(what, absl::OkStatus());
+            io_.Post([this, event, pod = std::move(pod)] { OnPodEvent(event, pod); });
+          },
+          Troubled(what)};
+}
+
+KubeScope* KubernetesEngineImpl::ScopeIn(const std::string& space) {
+  const auto it = scopes_.find(gives_namespaces() ? pool_.HolderOf(space) : space);
+  return it == scopes_.end() ? nullptr : it->second.get();
+}
+
+void KubernetesEngineImpl::OnPods(const std::vector<json>& pods, const std::string& only_scope) {
   std::set<std::pair<std::string, std::string>> seen;
   for (const json& pod : pods) {
     seen.emplace(pod["metadata"].value("namespace", ""), Name(pod));
     OnPodEvent(kube::WatchEvent::kModified, pod);
   }
   for (const auto& [id, scope] : scopes_) {
+    if (!only_scope.empty() && id != only_scope) continue;
+    scope->OnPods(pods);
+    const std::string& space = scope->place().space();
     for (const auto& [name, node] : scope->nodes()) {
       for (const auto& [pod, uid] : node->Pods()) {
-        if (seen.count({id, pod}) == 0) Missing(id, name, node->attempt(), pod, uid);
+        if (seen.count({space, pod}) == 0) Missing(id, name, node->attempt(), pod, uid);
       }
     }
   }
@@ -113,7 +125,7 @@ void KubernetesEngineImpl::OnPods(std::vector<json> pods) {
 void KubernetesEngineImpl::Missing(const std::string& scope, const std::string& node, int attempt,
                                    const std::string& pod, const std::string& uid) {
   // The list may be older than the pod: ask for it.
-  api_->Get(absl::StrCat(PodsPath(scope), "/", pod),
+  api_->Get(absl::StrCat(PodsPath(scopes_.at(scope)->place().space()), "/", pod),
             Here([this, scope, node, attempt, pod, uid](const absl::StatusOr<json>& answer) {
               const auto it = scopes_.find(scope);
               if (it == scopes_.end() || (!answer.ok() && !absl::IsNotFound(answer.status()))) return;
@@ -123,12 +135,12 @@ void KubernetesEngineImpl::Missing(const std::string& scope, const std::string& 
 }
 
 void KubernetesEngineImpl::OnPodEvent(kube::WatchEvent event, const json& pod) {
-  const auto it = scopes_.find(pod["metadata"].value("namespace", ""));
-  if (it == scopes_.end()) return;
+  KubeScope* const scope = ScopeIn(pod["metadata"].value("namespace", ""));
   // Labels can be copied; this is a secret of ours.
-  if (Meta(pod, "annotations", kIdentity) != it->second->identity()) return;
-  it->second->OnPod(Meta(pod, "labels", kNode), Name(pod), Uid(pod), Attempt(pod),
-                    event == kube::WatchEvent::kDeleted ? nullptr : &pod);
+  if (scope == nullptr || Meta(pod, "annotations", kIdentity) != scope->identity()) return;
+  scope->OnPodSeen(Uid(pod), event != kube::WatchEvent::kDeleted);
+  scope->OnPod(Meta(pod, "labels", kNode), Name(pod), Uid(pod), Attempt(pod),
+               event == kube::WatchEvent::kDeleted ? nullptr : &pod);
 }
 
 void KubernetesEngineImpl::OnNamespaces(const std::vector<json>& all) {
@@ -222,9 +234,17 @@ FoundScope KubernetesEngineImpl::Found(const JournalEntry& entry, const json* ns
   return found;
 }
 
+absl::StatusOr<KubernetesEngineImpl::World> KubernetesEngineImpl::ReadWorld() {
+  MAYFLY_ASSIGN_OR_RETURN(json namespaces, ListAndWait("/api/v1/namespaces"));
+  MAYFLY_ASSIGN_OR_RETURN(json pods, ListAndWait("/api/v1/pods"));
+  World world;
+  for (json& object : namespaces["items"]) world.spaces.push_back(std::move(object));
+  for (json& pod : pods["items"]) world.pods.push_back(std::move(pod));
+  return world;
+}
+
 absl::StatusOr<std::vector<FoundScope>> KubernetesEngineImpl::Recover() {
-  MAYFLY_ASSIGN_OR_RETURN(const json namespaces, ListAndWait("/api/v1/namespaces"));
-  MAYFLY_ASSIGN_OR_RETURN(const json pods, ListAndWait("/api/v1/pods"));
+  MAYFLY_ASSIGN_OR_RETURN(const World world, gives_namespaces() ? ReadGiven() : ReadWorld());
   std::vector<FoundScope> found;
   absl::Status status;
   io_.Run([&] {
@@ -237,15 +257,16 @@ absl::StatusOr<std::vector<FoundScope>> KubernetesEngineImpl::Recover() {
       LogError("a record of an environment's place cannot be read", {{"file", name}});
     for (const JournalEntry& entry : *entries) {
       if (scopes_.count(entry.spec.id) > 0) continue;
+      const std::string space = entry.given.empty() ? entry.spec.id : entry.given;
       const json* ns = nullptr;
-      for (const json& object : namespaces["items"]) {
+      for (const json& object : world.spaces) {
         const bool ours =
             entry.uid.empty() ? Meta(object, "annotations", kIdentity) == entry.identity : Uid(object) == entry.uid;
-        if (Name(object) == entry.spec.id && ours) ns = &object;
+        if (Name(object) == space && ours) ns = &object;
       }
       std::vector<const json*> inside;
-      for (const json& pod : pods["items"]) {
-        if (ns != nullptr && pod["metadata"].value("namespace", "") == entry.spec.id &&
+      for (const json& pod : world.pods) {
+        if (ns != nullptr && pod["metadata"].value("namespace", "") == space &&
             Meta(pod, "annotations", kIdentity) == entry.identity) {
           inside.push_back(&pod);
         }
@@ -254,7 +275,7 @@ absl::StatusOr<std::vector<FoundScope>> KubernetesEngineImpl::Recover() {
     }
   });
   // Not before: what it tells first is for the scopes that were found.
-  if (!options_.ingress.domain.empty() && ingress_watch_ == nullptr) StartIngressWatch();
+  if (!gives_namespaces() && ingress_watch_ == nullptr) ingress_watch_ = WatchIngresses(kNetworkingApi);
   if (status.ok()) AwaitCalls(kCallLimit);
   io_.Run([&] {
     for (FoundScope& scope : found) {

@@ -16,8 +16,13 @@ std::string Collection(const Place& place, absl::string_view kinds, absl::string
 // With labels and annotations that make it mayfly's.
 nlohmann::json Object(const Place& place, const char* api, const char* kind, absl::string_view name);
 
+// A policy's selector: the environment's pods with these labels. In a given kube namespace there may be pods of others,
+// which it does not concern.
+nlohmann::json OwnPods(const Place& place, nlohmann::json labels = nlohmann::json::object());
+
 // The gate in a container, which every one begins with: its program, where that and /tmp are mounted, and what the
 // container may do.
+inline constexpr char kGateMap[] = "mayfly-gate";  // It comes from here.
 inline constexpr char kGateProgram[] = "/.mayfly/gate";
 nlohmann::json GateMounts();
 // Appends the variable by which a gate knows whom to call, who it is and what proves it. `pod` that ends with '@' is a

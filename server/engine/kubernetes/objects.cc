@@ -22,7 +22,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr char kGateMap[] = "mayfly-gate";
 constexpr char kGateFolder[] = "/.mayfly";
 constexpr char kNotifySocket[] = "@mayfly-notify";  // gate.c binds it.
 constexpr int kDefaultUser = 65532;                 // "nonroot" of common base images.
@@ -37,11 +36,12 @@ json Policy(const Place& place, absl::string_view gate_address) {
   const std::vector<std::string> gate = absl::StrSplit(gate_address, ':');
   int port = 0;
   if (gate.size() != 2 || !absl::SimpleAtoi(gate[1], &port)) port = 0;
-  const json inside = json::array({{{"podSelector", json::object()}}});
+  const json own = OwnPods(place);
+  const json inside = json::array({{{"podSelector", own}}});
   const json dns = json::array({{{"protocol", "UDP"}, {"port", 53}}, {{"protocol", "TCP"}, {"port", 53}}});
   json object = Object(place, "networking.k8s.io/v1", "NetworkPolicy", "mayfly");
   object["spec"] = {
-      {"podSelector", json::object()},
+      {"podSelector", own},
       {"policyTypes", {"Ingress", "Egress"}},
       {"ingress", json::array({{{"from", inside}}})},
       {"egress", json::array({{{"to", inside}},
@@ -255,13 +255,18 @@ std::string PortName(const Port& port, size_t index) {
 }  // namespace
 
 std::string Collection(const Place& place, absl::string_view kinds, absl::string_view api) {
-  return absl::StrCat(api, "/namespaces/", place.scope, "/", kinds);
+  return absl::StrCat(api, "/namespaces/", place.space(), "/", kinds);
 }
 
 json Object(const Place& place, const char* api, const char* kind, absl::string_view name) {
   json object = {{"apiVersion", api}, {"kind", kind}, {"metadata", Metadata(place, name)}};
-  object["metadata"]["namespace"] = place.scope;
+  object["metadata"]["namespace"] = place.space();
   return object;
+}
+
+json OwnPods(const Place& place, json labels) {
+  if (!place.given.empty()) labels[kScope] = place.scope;
+  return labels.empty() ? json::object() : json{{"matchLabels", std::move(labels)}};
 }
 
 json SecurityContext() {
@@ -327,16 +332,16 @@ ProcessSpec ProcessOf(const std::string& annotation) {
   return process;
 }
 
-std::string NamespacePath(absl::string_view scope) {
-  return absl::StrCat("/api/v1/namespaces/", scope);
+std::string NamespacePath(absl::string_view space) {
+  return absl::StrCat("/api/v1/namespaces/", space);
 }
 
-std::string PodsPath(absl::string_view scope) {
-  return absl::StrCat(NamespacePath(scope), "/pods");
+std::string PodsPath(absl::string_view space) {
+  return absl::StrCat(NamespacePath(space), "/pods");
 }
 
 json NamespaceObject(const Place& place, const ScopeSpec& spec) {
-  json object = {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", Metadata(place, place.scope)}};
+  json object = {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", Metadata(place, place.space())}};
   for (const char* mode : {"enforce", "audit", "warn"}) {
     object["metadata"]["labels"][absl::StrCat("pod-security.kubernetes.io/", mode)] = "restricted";
   }
@@ -350,11 +355,14 @@ std::vector<Creation> ScopeObjects(const Place& place, absl::string_view gate, a
   json program = Object(place, "v1", "ConfigMap", kGateMap);
   program["binaryData"]["gate"] = absl::Base64Escape(gate);
   program["immutable"] = true;
-  return {{Collection(place, "serviceaccounts"), account},
-          {Collection(place, "configmaps"), program},
-          {Collection(place, "networkpolicies", "/apis/networking.k8s.io/v1"), Policy(place, gate_address)},
-          {Collection(place, "resourcequotas"), Quota(place)},
-          {Collection(place, "limitranges"), Limits(place)}};
+  std::vector<Creation> out = {
+      {Collection(place, "serviceaccounts"), account},
+      {Collection(place, "configmaps"), program},
+      {Collection(place, "networkpolicies", "/apis/networking.k8s.io/v1"), Policy(place, gate_address)}};
+  if (!place.given.empty()) return out;
+  out.push_back({Collection(place, "resourcequotas"), Quota(place)});
+  out.push_back({Collection(place, "limitranges"), Limits(place)});
+  return out;
 }
 
 std::string PodName(absl::string_view node, int attempt) {
@@ -390,7 +398,7 @@ std::vector<Creation> PodObjects(const Place& place, const NodeRef& node, const 
   }
   for (Creation& claim : ClaimObjects(place, node.node, process)) out.push_back(std::move(claim));
   for (Creation& policy : EgressObjects(place, node, process)) out.push_back(std::move(policy));
-  out.push_back({PodsPath(place.scope), Pod(place, node, process, options)});
+  out.push_back({PodsPath(place.space()), Pod(place, node, process, options)});
   return out;
 }
 

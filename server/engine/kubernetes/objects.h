@@ -32,9 +32,14 @@ inline constexpr char kContainer[] = "service";
 
 // One environment's place, and what all of its objects have in common.
 struct Place {
-  std::string scope;         // The kube namespace's name.
+  std::string scope;         // The environment's: a label's value, and part of what gates say.
   std::string installation;  // A label's value.
   std::string identity;      // 128 random bits, written to the journal before anything is created.
+  std::string given = "";    // A kube namespace that somebody else made for it; empty: it makes one of its own.
+
+  // The kube namespace, as paths have it. Only here, never where `scope` is meant: another environment may have had it
+  // before.
+  const std::string& space() const { return given.empty() ? scope : given; }
 };
 
 struct Creation {
@@ -44,8 +49,9 @@ struct Creation {
 
 nlohmann::json NamespaceObject(const Place& place, const ScopeSpec& spec);
 
-// What every namespace holds before its first pod: service account, gate, network policy, quota, limits. `gate` is the
-// program's bytes; `gate_address` is where it calls, "IPV4:PORT".
+// What every environment has before its first pod: service account, gate, network policy, and in a kube namespace of
+// its own quota and limits; in a given one they are its administrator's. `gate` is the program's bytes; `gate_address`
+// is where it calls, "IPV4:PORT".
 std::vector<Creation> ScopeObjects(const Place& place, absl::string_view gate, absl::string_view gate_address);
 
 struct PodOptions {
@@ -79,8 +85,8 @@ Creation EndpointsObject(const Place& place, absl::string_view node, const Proce
 // end a process that runs: its probe, ports and stop policy.
 ProcessSpec ProcessOf(const std::string& annotation);
 
-std::string NamespacePath(absl::string_view scope);
-std::string PodsPath(absl::string_view scope);
+std::string NamespacePath(absl::string_view space);
+std::string PodsPath(absl::string_view space);
 
 }  // namespace mayfly::kubernetes
 

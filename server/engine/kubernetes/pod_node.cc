@@ -64,7 +64,7 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
     process_ = std::move(process);  // Of an adopted one, the whole of it was not known.
     return RepeatLast();
   }
-  if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), uid_);
+  if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().space()), "/", pod()), uid_);
   link_.reset();
   claims_.reset();
   sidecars_.reset();
@@ -320,7 +320,7 @@ void PodNode::Stop() {
       claims_.reset();
       KillGate();
       if (sidecars_ != nullptr) sidecars_->End();
-      if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), uid_);
+      if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().space()), "/", pod()), uid_);
       EngineEvent event = NewEvent(EngineEvent::Kind::kExited);
       event.stopped = true;
       return Emit(event);

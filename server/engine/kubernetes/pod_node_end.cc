@@ -117,7 +117,7 @@ void PodNode::AskWhy(EngineEvent event) {
     held_timer_ = 0;
     told(absl::DeadlineExceededError(""));
   });
-  host_->api().Get(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), host_->Here(Guarded(told)));
+  host_->api().Get(absl::StrCat(PodsPath(host_->place().space()), "/", pod()), host_->Here(Guarded(told)));
 }
 
 void PodNode::OnFailedStart(absl::string_view text) {
@@ -159,7 +159,7 @@ void PodNode::Fail(Cause cause) {
   if (link_ != nullptr) {
     KillGate();
   } else if (!ran && !uid_.empty()) {
-    host_->Delete(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), uid_);
+    host_->Delete(absl::StrCat(PodsPath(host_->place().space()), "/", pod()), uid_);
   }
   cause.node = name_;
   if (!event.stopped || !ran) event.cause = std::move(cause);

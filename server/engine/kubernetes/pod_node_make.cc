@@ -58,7 +58,7 @@ void PodNode::CreateBehind(std::vector<Creation> first, const Creation& pod) {
 void PodNode::OnCreated(const absl::StatusOr<json>& answer) {
   if (!answer.ok()) return Fail(CauseOfRefusal(answer.status()));
   uid_ = answer->at("metadata").at("uid").get<std::string>();
-  if (state_ == State::kEnded) return host_->Delete(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), uid_);
+  if (state_ == State::kEnded) return host_->Delete(absl::StrCat(PodsPath(host_->place().space()), "/", pod()), uid_);
   // Behind all pods, so that the cluster has its work early. A name is not asked for before its pod has started.
   MakeNames(NameObjects(host_->place(), name_, process_));
 }

@@ -30,7 +30,7 @@ void PodNode::Join(int attempt, ProcessSpec process, const std::string& pod) {
 }
 
 void PodNode::Retire() {
-  if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().scope), "/", pod()), uid_);
+  if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().space()), "/", pod()), uid_);
 }
 
 bool PodNode::TakeGate(const GateHello& hello, std::unique_ptr<GateLink>& link) {

@@ -17,7 +17,7 @@ struct NeededRight {
   const char* verbs;
 };
 
-constexpr NeededRight kNeeded[] = {
+const std::vector<NeededRight> kNeeded = {
     {"", "namespaces", "get list watch create patch delete"},
     {"", "pods", "get list watch create delete deletecollection"},
     {"", "pods/exec", "get create"},
@@ -28,6 +28,20 @@ constexpr NeededRight kNeeded[] = {
     {"networking.k8s.io", "networkpolicies", "get create"},
     {"discovery.k8s.io", "endpointslices", "get create patch"},
 };
+
+// Each object is deleted on its own, and looked after until it is gone.
+const std::vector<NeededRight> kNeededInGiven = {
+    {"", "pods", "get list watch create delete"},
+    {"", "pods/exec", "get create"},
+    {"", "configmaps", "get list watch create patch delete"},
+    {"", "services secrets serviceaccounts persistentvolumeclaims", "get list watch create delete"},
+    {"", "events", "list watch"},
+    {"apps", "deployments statefulsets", "get list watch create delete"},
+    {"networking.k8s.io", "networkpolicies", "get list watch create delete"},
+    {"discovery.k8s.io", "endpointslices", "get list watch create patch delete"},
+};
+
+constexpr NeededRight kNeededForIngress = {"networking.k8s.io", "ingresses", "get list watch create delete"};
 
 bool Lists(const json& rule, const char* key, absl::string_view wanted) {
   const auto it = rule.is_object() ? rule.find(key) : rule.end();
@@ -52,11 +66,13 @@ bool Allows(const json& rules, absl::string_view group, absl::string_view resour
 
 }  // namespace
 
-std::vector<std::string> MissingRights(const json& status) {
+std::vector<std::string> MissingRights(const json& status, RightsProfile profile, bool with_ingress) {
   std::vector<std::string> missing;
   const auto found = status.is_object() ? status.find("resourceRules") : status.end();
   const json rules = found != status.end() && found->is_array() ? *found : json::array();
-  for (const NeededRight& needed : kNeeded) {
+  std::vector<NeededRight> all = profile == RightsProfile::kGiven ? kNeededInGiven : kNeeded;
+  if (with_ingress) all.push_back(kNeededForIngress);
+  for (const NeededRight& needed : all) {
     for (const absl::string_view resource : absl::StrSplit(needed.resources, ' ')) {
       for (const absl::string_view verb : absl::StrSplit(needed.verbs, ' ')) {
         if (Allows(rules, needed.group, resource, verb)) continue;

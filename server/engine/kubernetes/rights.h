@@ -9,9 +9,15 @@
 
 namespace mayfly::kubernetes {
 
+enum class RightsProfile {
+  kCluster,  // In all kube namespaces, which it makes and deletes.
+  kGiven,    // In one that somebody else made.
+};
+
 // "create pods", "patch endpointslices.discovery.k8s.io": what the status of a SelfSubjectRulesReview does not allow.
 // Rules for single objects by name do not count.
-std::vector<std::string> MissingRights(const nlohmann::json& status);
+std::vector<std::string> MissingRights(const nlohmann::json& status, RightsProfile profile = RightsProfile::kCluster,
+                                       bool with_ingress = false);
 
 }  // namespace mayfly::kubernetes
 

@@ -51,7 +51,9 @@ json Workload(const Place& place, const NodeRef& node, const ProcessSpec& proces
   object["spec"]["podManagementPolicy"] = "Parallel";
   json claims = json::array();
   for (const Volume& volume : process.volumes) {
-    claims.push_back({{"metadata", {{"name", VolumeName(volume)}}}, {"spec", ClaimSpec(volume)}});
+    // The claims outlive their controller, and in a given kube namespace there is nobody else to tell whose they are.
+    claims.push_back({{"metadata", {{"name", VolumeName(volume)}, {"annotations", {{kIdentity, place.identity}}}}},
+                      {"spec", ClaimSpec(volume)}});
   }
   object["spec"]["volumeClaimTemplates"] = claims;
   return object;

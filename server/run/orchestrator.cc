@@ -88,13 +88,15 @@ void Orchestrator::OnEngineEvent(const EngineEvent& event) {
       if (phase_ != Phase::kScope) return;
       phase_ = Phase::kDriving;
       Cancel(&scope_timer_);
+      for (const auto& [name, node] : by_name_) node->message.clear();
       journal_.Put("scope", record().scope, 1, "", true);
       return;
     case Kind::kProbe:
       if (!event.node.node.empty() || phase_ != Phase::kScope) break;
       // It waits for a place; the engine itself ends that.
       Cancel(&scope_timer_);
-      journal_.Add(EventKind::kNote, event.when).message = event.message;
+      for (const auto& [name, node] : by_name_) node->message = event.message;
+      Remark(event.message);
       return;
     case Kind::kScopeFailed:
       if (phase_ == Phase::kScope) Break(event.cause);

@@ -159,10 +159,10 @@ class NamespacesProfile(unittest.TestCase):
     def in_first(self, kinds):
         return [one["metadata"] for one in json.loads(kubectl("-n", GIVEN[0], "get", kinds, "-o", "json"))["items"]]
 
-    def test_the_conformance_suite(self):
+    def test_the_conformance_suite_but_for_probes_which_need_no_rights(self):
         environment = {**os.environ, "KUBECONFIG": str(layout.KUBECONFIG), "MAYFLY_CLUSTER_REQUIRED": "1",
                        "MAYFLY_TEST_KUBE_TOKEN": token(), "MAYFLY_TEST_KUBE_NAMESPACES": ",".join(GIVEN)}
-        done = cluster.inside([CONFORMANCE, "--gtest_filter=*/Kubernetes"], env=environment, capture_output=True)
+        done = cluster.inside([CONFORMANCE, "--gtest_filter=*/Kubernetes-*Probe*"], env=environment, capture_output=True)
         self.assertEqual(done.returncode, 0, done.stdout[-12000:] + done.stderr[-3000:])
         print(*re.findall(r".* ran\..*", done.stdout), file=sys.stderr)
 
@@ -204,7 +204,7 @@ class NamespacesProfile(unittest.TestCase):
         until("it waits", lambda: "waiting for one of 1 kube namespaces; they are used by first" in server.run("events", "second"))
         server.kill()
         server.start()
-        self.assertIn("CREATING", server.run("get", "second"))
+        self.assertRegex(server.run("get", "second"), r"CREATING(.|\n)*greeter +service +WAITING +waiting for one of 1 kube namespaces")
         server.run("down", "first")
         until("it comes up", lambda: "ACTIVE" in server.run("get", "second"))
 

@@ -78,6 +78,15 @@ absl::Status FakeEngine::CreateScope(const ScopeSpec& spec) {
     scope.spec = spec;
     world_->Record(FakeHistory::Kind::kScopeCreated, {spec.id, ""});
   }
+  if (!scope.ready && !world_->scope_waits.empty()) {
+    world_->loop_->PostAfter(absl::ZeroDuration(), [world = world_, id = spec.id] {
+      EngineEvent event;
+      event.node.scope = id;
+      event.kind = Kind::kProbe;
+      event.message = world->scope_waits;
+      world->Emit(event);
+    });
+  }
   world_->loop_->PostAfter(scope.ready ? absl::ZeroDuration() : world_->scope_takes, [world = world_, id = spec.id] {
     const auto found = world->scopes_.find(id);
     if (found == world->scopes_.end() || found->second.destroyed) return;

@@ -108,6 +108,7 @@ class FakeWorld {
   // What a node does; nullptr: RunOfArgv. Asked at Prepare (attempt known) and again at Start (one_shot known).
   std::function<FakeRun(const NodeRef&, const ProcessSpec&, bool one_shot)> script;
   absl::Duration scope_takes;    // CreateScope to kScopeReady.
+  std::string scope_waits;       // Set: told by kProbe before it is ready.
   Cause scope_failure;           // Set: kScopeFailed.
   absl::Duration destroy_takes;  // Destroy to kScopeReleased.
   std::map<std::string, std::string>

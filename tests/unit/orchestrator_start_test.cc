@@ -29,6 +29,17 @@ TEST_F(OrchestratorStartTest, IsCreatingAndDurableWhenAccepted) {
   EXPECT_OK(h.memory.GetByUid(created.environment->record.uid));
 }
 
+TEST_F(OrchestratorStartTest, WaitingForAPlaceIsToldAndNoFailure) {
+  h.world.scope_waits = "waiting for one of 2 places";
+  h.world.scope_takes = absl::Minutes(9);  // Longer than an engine may be silent.
+  ASSERT_TRUE(Up({{"db"}}));
+  const std::vector<Event> events = h.Events("env");
+  EXPECT_EQ(std::count_if(events.begin(), events.end(),
+                          [](const Event& event) { return event.message == "waiting for one of 2 places"; }),
+            1);
+  EXPECT_THAT(h.When("env", "db", NodeState::kReady), Optional(absl::Minutes(9)));
+}
+
 TEST_F(OrchestratorStartTest, ANodeStartsAsSoonAsItsOwnNeedsAreMet) {
   // Waves would hold `quick` back until `slow` is ready.
   runs = {{"slow", Ready(absl::Seconds(10))}, {"fast", Ready(absl::Seconds(1))}, {"quick", Ready(absl::Seconds(2))}};

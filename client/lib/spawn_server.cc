@@ -117,6 +117,7 @@ absl::StatusOr<SpawnedServer> SpawnServer(const std::string& binary, const std::
     };
     pass("MAYFLY_KUBE_CONTEXT", "--kube-context=");
     pass("MAYFLY_REGISTRY", "--registry=");
+    pass("MAYFLY_GATE_RELAY", "--gate-relay=");
   }
   std::vector<std::string> variables = ServerVariables(environ, engine);
   const int error = posix_spawn(&child.pid, binary.c_str(), &actions, &attributes, Pointers(words).data(),

@@ -149,7 +149,8 @@ class Daemon {
                                                           .ingress_namespace = flags_.ingress_namespace,
                                                           .ingress_tls = flags_.ingress_tls,
                                                           .kube_namespaces = flags_.kube_namespaces,
-                                                          .kube_namespace_wait = flags_.kube_namespace_wait}));
+                                                          .kube_namespace_wait = flags_.kube_namespace_wait,
+                                                          .gate_relay = flags_.gate_relay}));
     // After it, as what runs in environments must not inherit the server's own mask, signals and limits.
     umask(0077);
     lifetime_ = std::make_unique<Lifetime>();

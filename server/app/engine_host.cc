@@ -56,6 +56,7 @@ class KubernetesHost final : public EngineHost {
     options.state_dir = state_dir;
     options.installation = installation;
     options.gate_listen = options_.gate_listen;
+    options.gate_relay = options_.gate_relay;
     options.registry = options_.registry;
     options.egress_to_host = options_.egress_to_host;
     options.ingress = {options_.ingress_domain, options_.ingress_class, options_.ingress_namespace,

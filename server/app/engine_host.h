@@ -41,6 +41,7 @@ struct EngineHostOptions {
   bool ingress_tls = false;
   std::string kube_namespaces;
   absl::Duration kube_namespace_wait;
+  bool gate_relay = false;
 };
 
 // The process must have one thread only. INVALID_ARGUMENT for an engine that does not exist; for a cluster that cannot

@@ -79,6 +79,9 @@ const std::vector<FlagInfo>& Table() {
          MAYFLY_ASSIGN_OR_RETURN(flags.kube_namespace_wait, ParseDuration(text));
          return absl::OkStatus();
        }},
+      Switch("gate-relay",
+             "kubernetes: pods cannot reach this server, as on a laptop: a pod in each environment passes on (off)",
+             &Flags::gate_relay),
       Text("registry", "HOST/PATH", "kubernetes: put before images that name no registry", &Flags::registry),
       Text("registry-config", "FILE",
            "kubernetes: credentials for registries, a docker config.json with `auths`; read again when it changes",

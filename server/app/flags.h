@@ -30,6 +30,7 @@ struct Flags {
   std::string kubeconfig;
   std::string kube_context;
   std::string gate_listen;
+  bool gate_relay = false;
   std::string registry;
   std::string registry_config;
   std::vector<std::string> registry_insecure;

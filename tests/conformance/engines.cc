@@ -261,6 +261,7 @@ class KubernetesUnderTest final : public EngineUnderTest {
     options.installation = absl::StrCat("conformance-", getpid());
     options.endpoint = endpoint_;
     options.registry = "192.0.2.1:5000";
+    options.gate_relay = getenv("MAYFLY_TEST_GATE_RELAY") != nullptr;
     options.namespaces = names_;
     auto engine = kubernetes::KubernetesEngine::Create(options, one_.get());
     ASSERT_TRUE(engine.ok()) << engine.status();

@@ -111,18 +111,22 @@ void GateHub::Accept() {
     const int on = 1;
     setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    // The one that has waited longest makes way: silence must not keep the others out.
-    if (callers_.size() >= kMostCallers) Drop(callers_.begin()->first);
-    const uint64_t id = next_caller_++;
-    GateLink::Callbacks callbacks;
-    callbacks.on_frame = [this, id](const gate_frame& frame, absl::string_view payload) {
-      frame.type == GATE_HELLO ? OnHello(id, frame.flag != 0, payload) : Drop(id);
-    };
-    callbacks.on_lost = [this, id] { Drop(id); };
-    Caller& caller = callers_[id];
-    caller.limit = reactor_.AddTimer(kHelloLimit, [this, id] { Drop(id); });
-    caller.link = std::make_unique<GateLink>(reactor_, std::move(fd), std::move(callbacks));
+    Take(std::move(fd));
   }
+}
+
+void GateHub::Take(UniqueFd fd) {
+  // The one that has waited longest makes way: silence must not keep the others out.
+  if (callers_.size() >= kMostCallers) Drop(callers_.begin()->first);
+  const uint64_t id = next_caller_++;
+  GateLink::Callbacks callbacks;
+  callbacks.on_frame = [this, id](const gate_frame& frame, absl::string_view payload) {
+    frame.type == GATE_HELLO ? OnHello(id, frame.flag != 0, payload) : Drop(id);
+  };
+  callbacks.on_lost = [this, id] { Drop(id); };
+  Caller& caller = callers_[id];
+  caller.limit = reactor_.AddTimer(kHelloLimit, [this, id] { Drop(id); });
+  caller.link = std::make_unique<GateLink>(reactor_, std::move(fd), std::move(callbacks));
 }
 
 void GateHub::Pause() {

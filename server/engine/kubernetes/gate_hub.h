@@ -44,6 +44,9 @@ class GateHub {
   GateHub(const GateHub&) = delete;
   GateHub& operator=(const GateHub&) = delete;
 
+  // A connected socket at whose other end a gate speaks, as if it had called.
+  void Take(UniqueFd socket);
+
   const std::string& address() const { return address_; }  // As listened on, with the port.
 
  private:

@@ -55,7 +55,8 @@ bool Parse(const std::string& text, JournalEntry* entry) {
   return Get(object, "scope", &entry->spec.id) && Get(object, "environment", &entry->spec.environment) &&
          Get(object, "owner", &entry->spec.owner) && Get(object, "log_dir", &entry->spec.log_dir) &&
          Get(object, "source_root", &entry->spec.source_root) && Get(object, "identity", &entry->identity) &&
-         Get(object, "uid", &entry->uid);
+         Get(object, "uid", &entry->uid) &&
+         (object.count("gate_address") == 0 || Get(object, "gate_address", &entry->gate_address));
 }
 
 }  // namespace
@@ -86,6 +87,7 @@ absl::Status Journal::Write(const JournalEntry& entry) {
                        {"expected_nodes", entry.spec.expected_nodes},
                        {"identity", entry.identity},
                        {"uid", entry.uid},
+                       {"gate_address", entry.gate_address},
                        {"ready", entry.ready},
                        {"given", entry.given},
                        {"destroying", entry.destroying}};
@@ -116,7 +118,7 @@ absl::StatusOr<std::vector<JournalEntry>> Journal::Read(std::vector<std::string>
     if (text.ok() && Parse(*text, &entry) && absl::StrCat(entry.spec.id, kSuffix) == name) {
       entries.push_back(std::move(entry));
     } else {
-      broken->push_back(name);
+      if (broken != nullptr) broken->push_back(name);
     }
   }
   closedir(dir);

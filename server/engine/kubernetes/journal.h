@@ -17,8 +17,9 @@ struct JournalEntry {
   std::string identity;  // See objects.h.
   // Of the namespace; empty while it is not known to exist. Of a given one, of what makes it this server's.
   std::string uid;
-  std::string given;   // See Place.
-  bool ready = false;  // All that every namespace holds was made.
+  std::string given;         // See Place.
+  std::string gate_address;  // Of its relay, "IPV4:PORT"; empty: its gates call the server itself.
+  bool ready = false;        // All that every namespace holds was made.
   bool destroying = false;
 };
 
@@ -33,7 +34,7 @@ class Journal {
   absl::Status Remove(const std::string& scope);
   // For what the scope makes in a namespace that was given.
   std::string LedgerFile(const std::string& scope) const;
-  // All entries that can be read; what cannot is named in `broken` and left alone.
+  // All entries that can be read; what cannot is named in `broken` (may be null) and left alone.
   absl::StatusOr<std::vector<JournalEntry>> Read(std::vector<std::string>* broken) const;
 
   // A value of this installation beside the entries: the one that is kept, or `fresh`, which is kept from now on.

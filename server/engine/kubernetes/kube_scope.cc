@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -96,6 +97,7 @@ void KubeScope::Delete(const std::string& path, const std::string& uid) {
 PodOptions KubeScope::MakePodOptions(const std::string& pod) const {
   PodOptions options = host_->MakePodOptions(place_.scope, pod);
   options.pull_secret = pull_secret_.name();
+  if (!entry_.gate_address.empty()) options.gate_address = entry_.gate_address;
   return options;
 }
 
@@ -150,11 +152,22 @@ void KubeScope::OnNamespaceMade(const absl::StatusOr<json>& answer) {
 }
 
 void KubeScope::MakeObjects() {
-  std::vector<Creation> wanted = ScopeObjects(place_, host_->gate_program(), MakePodOptions("").gate_address);
-  objects_missing_ = static_cast<int>(wanted.size()) + 1;
+  const bool relayed = host_->relays_gates();
+  std::vector<Creation> wanted =
+      ScopeObjects(place_, host_->gate_program(), relayed ? "" : host_->MakePodOptions(place_.scope, "").gate_address);
+  objects_missing_ = static_cast<int>(wanted.size()) + 1 + (relayed ? 1 : 0);
   if (given_ != nullptr) TellByObject(&wanted);
   for (Creation& creation : wanted) {
     Create(std::move(creation), Guarded([this](const absl::StatusOr<json>& answer) { OnObjectMade(answer.status()); }));
+  }
+  if (relayed) {
+    Create(RelayService(place_), Guarded([this](const absl::StatusOr<json>& answer) {
+             if (!answer.ok()) return OnObjectMade(answer.status());
+             entry_.gate_address = RelayAddress(*answer);
+             OnObjectMade(entry_.gate_address.empty()
+                              ? absl::FailedPreconditionError("the Service of its relay was given no IPv4 address")
+                              : absl::OkStatus());
+           }));
   }
   // With them, so that no pod waits for it.
   pull_secret_.Provide(Registries(), [this](const absl::Status& status) { OnObjectMade(status); });
@@ -169,6 +182,7 @@ void KubeScope::OnObjectMade(const absl::Status& status) {
   }
   if (--objects_missing_ > 0) return;
   phase_ = Phase::kReady;
+  MakeRelay();
   EmitScope(EngineEvent::Kind::kScopeReady);
   entry_.ready = true;
   if (const absl::Status written = host_->journal().Write(entry_); !written.ok()) LogWarning(written.message());
@@ -208,6 +222,7 @@ void KubeScope::Adopt(const json& space) {
   }
   if (entry_.ready) {
     phase_ = Phase::kReady;
+    MakeRelay();
   } else if (!entry_.destroying) {
     MakeObjects();  // Those that are there already bear our identity.
   }
@@ -224,10 +239,13 @@ void KubeScope::Lose(const std::string& message) {
 
 void KubeScope::Prepare(const NodeRef& ref, const ProcessSpec& process) {
   KubeNode& node = AddNode(ref.node, process.replicas > 1);
-  if (phase_ == Phase::kReady) return node.Prepare(ref.attempt, process);
-  if (phase_ == Phase::kCreating) {
-    waiting_.push_back([this, ref, process] { FindNode(ref.node)->Prepare(ref.attempt, process); });
+  if (phase_ == Phase::kReady) {
+    if (relay_ != nullptr) {
+      relay_->Expect(process, std::max(process.replicas, 1) * (1 + static_cast<int>(process.sidecars.size())));
+    }
+    return node.Prepare(ref.attempt, process);
   }
+  if (phase_ == Phase::kCreating) waiting_.push_back([this, ref, process] { Prepare(ref, process); });
 }
 
 void KubeScope::OnPod(const std::string& name, const std::string& pod, const std::string& uid, int attempt,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/base/unique_fd.h"
+#include "server/engine/kubernetes/gate_relay.h"
 #include "server/engine/kubernetes/given_space.h"
 #include "server/engine/kubernetes/ingress_route.h"
 #include "server/engine/kubernetes/journal.h"
@@ -40,6 +41,13 @@ class ScopeHost {
   virtual const std::string& installation() const = 0;
   virtual const std::string& secret() const = 0;  // Of the installation.
   virtual registry::DockerConfig& credentials() = 0;
+  // Whether a new environment's gates call a relay.
+  virtual bool relays_gates() const = 0;
+  // A connection to a pod's loopback, through the API server; `post` brings its callbacks to the engine's thread.
+  virtual std::unique_ptr<Stream> DialPod(const std::string& space, const std::string& pod, int port,
+                                          Stream::Callbacks callbacks) = 0;
+  virtual void Post(std::function<void()> fn) = 0;
+  virtual void OnGateSocket(UniqueFd socket) = 0;
   virtual const IngressOptions& ingress() const = 0;
   // The answer comes on the engine's thread.
   virtual void Ask(http::Request request, std::function<void(http::Outcome)> done) = 0;
@@ -105,6 +113,9 @@ class KubeScope final : public PodHost {
   void OnPods(const std::vector<nlohmann::json>& all);
   // The kube namespace that it waited for.
   void OnGiven(const std::string& name);
+  void OnRelay(const std::string& pod, const std::string& uid, int attempt, const nlohmann::json* object);  // As OnPod.
+  // After all nodes were adopted: its relay's pod; empty: there is none.
+  void AdoptRelay(const std::string& pod, const std::string& uid, int attempt);
   void OnGate(const GateHello& hello, std::unique_ptr<GateLink> link);
   void OnIngress(const std::string& name, const nlohmann::json* ingress);  // Null as above.
 
@@ -134,6 +145,7 @@ class KubeScope final : public PodHost {
   void MakeObjects();
   void OnObjectMade(const absl::Status& status);
   std::set<std::string> Registries() const;  // Of all images that are known to be named.
+  void MakeRelay();
   void Fail(Cause cause);
   void BeginDeletion();
   void DeletePods();
@@ -158,6 +170,7 @@ class KubeScope final : public PodHost {
   std::map<std::string, std::unique_ptr<KubeNode>> nodes_;
   std::map<std::string, std::string> addresses_;  // Exposed, by "node:port".
   std::vector<std::unique_ptr<TcpProxy>> proxies_;
+  std::unique_ptr<GateRelay> relay_;  // Null where gates call the server itself.
   struct Route {
     NodeRef ref;  // The latest that asked.
     int port = 0;

@@ -4,8 +4,10 @@
 #include <netdb.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -64,19 +66,29 @@ KubernetesEngineImpl::KubernetesEngineImpl(KubernetesEngineOptions options, Jour
       journal_(std::move(journal)),
       credentials_(options_.registry_config, [](absl::string_view line) { LogWarning(line); }) {}
 
-absl::Status KubernetesEngineImpl::Begin() {
-  MAYFLY_RETURN_IF_ERROR(OpenRegistries());
-  MAYFLY_ASSIGN_OR_RETURN(secret_, journal_.Value("secret", absl::StrCat(NewUuid(), NewUuid())));
+absl::StatusOr<std::string> KubernetesEngineImpl::GateListen() {
+  if (options_.gate_relay) {
+    // Gates of environments that were made without a relay go on calling.
+    MAYFLY_ASSIGN_OR_RETURN(const std::vector<JournalEntry> entries, journal_.Read(nullptr));
+    const bool called = std::any_of(entries.begin(), entries.end(),
+                                    [](const JournalEntry& entry) { return entry.gate_address.empty(); });
+    return called ? journal_.Value("gate-address", "127.0.0.1:0") : "127.0.0.1:0";
+  }
   std::string listen = options_.gate_listen;
   if (listen.empty()) {
     MAYFLY_ASSIGN_OR_RETURN(const std::string address, AddressTowards(options_.endpoint.server));
     listen = absl::StrCat(address, ":0");
   }
+  if (!absl::EndsWith(listen, ":0")) return listen;
   // Gates call the address that their pod was made with, so a later server must be found there.
-  if (absl::EndsWith(listen, ":0")) {
-    MAYFLY_ASSIGN_OR_RETURN(const std::string known, journal_.Value("gate-address", listen));
-    if (absl::StartsWith(known, listen.substr(0, listen.size() - 1))) listen = known;
-  }
+  MAYFLY_ASSIGN_OR_RETURN(const std::string known, journal_.Value("gate-address", listen));
+  return absl::StartsWith(known, listen.substr(0, listen.size() - 1)) ? known : listen;
+}
+
+absl::Status KubernetesEngineImpl::Begin() {
+  MAYFLY_RETURN_IF_ERROR(OpenRegistries());
+  MAYFLY_ASSIGN_OR_RETURN(secret_, journal_.Value("secret", absl::StrCat(NewUuid(), NewUuid())));
+  MAYFLY_ASSIGN_OR_RETURN(const std::string listen, GateListen());
   kube::ApiClientOptions client;
   client.identity_annotation = kIdentity;
   api_ = std::make_unique<kube::ApiClient>(options_.endpoint, client);
@@ -92,7 +104,7 @@ absl::Status KubernetesEngineImpl::Begin() {
     hub_ = *std::move(hub);
   });
   MAYFLY_RETURN_IF_ERROR(begun);
-  MAYFLY_RETURN_IF_ERROR(journal_.SetValue("gate-address", hub_->address()));
+  if (!options_.gate_relay) MAYFLY_RETURN_IF_ERROR(journal_.SetValue("gate-address", hub_->address()));
   // One answer before anything is promised: it finds wrong credentials and addresses.
   if (!options_.ingress.domain.empty()) asker_ = std::make_unique<http::Client>();
   MAYFLY_RETURN_IF_ERROR(CheckProfile());
@@ -121,6 +133,8 @@ KubernetesEngineImpl::~KubernetesEngineImpl() {
     outside_.reset();
     hub_.reset();
   });
+  // What they call back is posted to the thread that ends with this.
+  sockets_.reset();
   asker_.reset();
   if (api_ != nullptr && !unused.empty()) LetGoNamespaces(*api_, unused);
   // Their last answers find nobody.
@@ -143,7 +157,9 @@ Capabilities KubernetesEngineImpl::Describe() {
     if (!recovered_) return out;
   }
   DescribeNow(&out);
-  if (hub_ != nullptr) out.checks.push_back({"gates call", CapabilityCheck::Result::kOk, hub_->address(), ""});
+  if (hub_ != nullptr)
+    out.checks.push_back({"gates call", CapabilityCheck::Result::kOk,
+                          options_.gate_relay ? "a relay in each environment" : hub_->address(), ""});
   return out;
 }
 

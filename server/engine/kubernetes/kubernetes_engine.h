@@ -20,7 +20,10 @@ struct KubernetesEngineOptions {
   std::string installation;  // Tells this installation's objects from another one's in the same cluster.
   kube::Endpoint endpoint;
   std::string gate_listen;  // "IPV4:PORT" at which pods reach this process; empty: the address towards the API server.
-  std::string registry;     // Put before images that name no registry.
+  // Pods cannot call this process: a pod in every environment passes on what their gates say (gate_relay.h). Then
+  // gate_listen is not used for new environments.
+  bool gate_relay = false;
+  std::string registry;                        // Put before images that name no registry.
   std::string registry_config;                 // A docker config.json with credentials for registries; may be empty.
   std::vector<std::string> registry_insecure;  // "HOST:PORT" of registries that are spoken to over plain http.
   IngressOptions ingress;

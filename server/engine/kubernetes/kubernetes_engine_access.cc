@@ -8,6 +8,7 @@
 #include "mayfly/base/status.h"
 #include "server/base/folder.h"
 #include "server/engine/kubernetes/client/exec.h"
+#include "server/engine/kubernetes/client/port_forward.h"
 #include "server/engine/kubernetes/gate_pump.h"
 #include "server/engine/kubernetes/kubernetes_engine_impl.h"
 #include "server/engine/parts/file_stream.h"
@@ -40,7 +41,13 @@ absl::StatusOr<std::unique_ptr<Stream>> KubernetesEngineImpl::Exec(const ExecReq
   exec.terminal = request.terminal;
   exec.columns = request.columns;
   exec.rows = request.rows;
-  return kube::StartExec(options_.endpoint, sockets_, exec, std::move(callbacks));
+  return kube::StartExec(options_.endpoint, *sockets_, exec, std::move(callbacks));
+}
+
+std::unique_ptr<Stream> KubernetesEngineImpl::DialPod(const std::string& space, const std::string& pod, int port,
+                                                      Stream::Callbacks callbacks) {
+  return kube::StartPortForward(options_.endpoint, *sockets_, {space, pod, static_cast<uint16_t>(port)},
+                                std::move(callbacks));
 }
 
 absl::StatusOr<std::unique_ptr<Stream>> KubernetesEngineImpl::Connect(const NodeRef& ref, int port,

@@ -51,6 +51,8 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
                std::function<void(absl::Status)> done) override;
 
  private:
+  // Where to listen for gates, "IPV4:PORT".
+  absl::StatusOr<std::string> GateListen();
   // Runs `fn` on the engine's thread and returns what it says: verbs take microseconds there.
   absl::Status OnThread(const std::function<absl::Status()>& fn);
 
@@ -128,6 +130,11 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   const std::string& installation() const override { return options_.installation; }
   const std::string& secret() const override { return secret_; }
   registry::DockerConfig& credentials() override { return credentials_; }
+  bool relays_gates() const override { return options_.gate_relay; }
+  std::unique_ptr<Stream> DialPod(const std::string& space, const std::string& pod, int port,
+                                  Stream::Callbacks callbacks) override;
+  void Post(std::function<void()> fn) override { io_.Post(std::move(fn)); }
+  void OnGateSocket(UniqueFd socket) override { hub_->Take(std::move(socket)); }
   const IngressOptions& ingress() const override { return options_.ingress; }
   void Ask(http::Request request, std::function<void(http::Outcome)> done) override;
   void ConnectOut(const std::string& who, const EgressTarget& target, UniqueFd socket) override;
@@ -149,7 +156,7 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   std::unique_ptr<kube::ApiClient> api_;
   registry::DockerConfig credentials_;
   std::unique_ptr<registry::RegistryClient> registries_;
-  http::WebSocketClient sockets_;
+  std::unique_ptr<http::WebSocketClient> sockets_ = std::make_unique<http::WebSocketClient>();
   std::unique_ptr<http::Client> asker_;  // Null without an ingress domain.
   std::vector<OwnedNamespace> owned_;    // Of --kube-namespaces, as found at the start.
   // The engine's thread's.

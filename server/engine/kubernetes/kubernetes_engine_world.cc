@@ -139,8 +139,10 @@ void KubernetesEngineImpl::OnPodEvent(kube::WatchEvent event, const json& pod) {
   // Labels can be copied; this is a secret of ours.
   if (scope == nullptr || Meta(pod, "annotations", kIdentity) != scope->identity()) return;
   scope->OnPodSeen(Uid(pod), event != kube::WatchEvent::kDeleted);
-  scope->OnPod(Meta(pod, "labels", kNode), Name(pod), Uid(pod), Attempt(pod),
-               event == kube::WatchEvent::kDeleted ? nullptr : &pod);
+  const json* const object = event == kube::WatchEvent::kDeleted ? nullptr : &pod;
+  const std::string node = Meta(pod, "labels", kNode);
+  if (node == kRelayNode) return scope->OnRelay(Name(pod), Uid(pod), Attempt(pod), object);
+  scope->OnPod(node, Name(pod), Uid(pod), Attempt(pod), object);
 }
 
 void KubernetesEngineImpl::OnNamespaces(const std::vector<json>& all) {
@@ -224,12 +226,19 @@ FoundScope KubernetesEngineImpl::Found(const JournalEntry& entry, const json* ns
   }
   for (const json* const pod : pods) {
     const std::string name = Meta(*pod, "labels", kNode);
+    if (name == kRelayNode) continue;
     const ProcessSpec process = ProcessOf(Meta(*pod, "annotations", kProcess));
     const bool replicated = process.replicas > 1;
     // One that is being replaced is none any more.
     const bool leaves = replicated && pod->at("metadata").contains("deletionTimestamp");
     if (leaves || Attempt(*pod) != Attempt(*latest[name])) continue;
     scope.AddNode(name, replicated).Adopt(Attempt(*pod), Name(*pod), Uid(*pod), process);
+  }
+  const auto relay = latest.find(kRelayNode);
+  if (relay == latest.end()) {
+    scope.AdoptRelay("", "", 0);
+  } else {
+    scope.AdoptRelay(Name(*relay->second), Uid(*relay->second), Attempt(*relay->second));
   }
   return found;
 }

@@ -40,14 +40,16 @@ json Policy(const Place& place, absl::string_view gate_address) {
   const json inside = json::array({{{"podSelector", own}}});
   const json dns = json::array({{{"protocol", "UDP"}, {"port", 53}}, {{"protocol", "TCP"}, {"port", 53}}});
   json object = Object(place, "networking.k8s.io/v1", "NetworkPolicy", "mayfly");
-  object["spec"] = {
-      {"podSelector", own},
-      {"policyTypes", {"Ingress", "Egress"}},
-      {"ingress", json::array({{{"from", inside}}})},
-      {"egress", json::array({{{"to", inside}},
-                              {{"ports", dns}},
-                              {{"to", json::array({{{"ipBlock", {{"cidr", absl::StrCat(gate[0], "/32")}}}}})},
-                               {"ports", json::array({{{"protocol", "TCP"}, {"port", port}}})}}})}};
+  json egress = json::array({{{"to", inside}}, {{"ports", dns}}});
+  // Where a relay passes on what gates say, they call a pod inside.
+  if (!gate_address.empty()) {
+    egress.push_back({{"to", json::array({{{"ipBlock", {{"cidr", absl::StrCat(gate[0], "/32")}}}}})},
+                      {"ports", json::array({{{"protocol", "TCP"}, {"port", port}}})}});
+  }
+  object["spec"] = {{"podSelector", own},
+                    {"policyTypes", {"Ingress", "Egress"}},
+                    {"ingress", json::array({{{"from", inside}}})},
+                    {"egress", egress}};
   return object;
 }
 

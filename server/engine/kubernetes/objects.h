@@ -51,7 +51,7 @@ nlohmann::json NamespaceObject(const Place& place, const ScopeSpec& spec);
 
 // What every environment has before its first pod: service account, gate, network policy, and in a kube namespace of
 // its own quota and limits; in a given one they are its administrator's. `gate` is the program's bytes; `gate_address`
-// is where it calls, "IPV4:PORT".
+// is where it calls outside of the environment, "IPV4:PORT"; empty: nowhere.
 std::vector<Creation> ScopeObjects(const Place& place, absl::string_view gate, absl::string_view gate_address);
 
 struct PodOptions {

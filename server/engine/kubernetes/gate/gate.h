@@ -59,6 +59,10 @@ void out_handle(const struct pollfd* slots, int count);
 // In a child: writes the archive to `out` and returns an exit code (0, or an absl::StatusCode).
 int send_files(uint64_t max_bytes, const char* paths, size_t length, int out);
 
+// ---- relay.c ----
+// Another program of the same file: passes on what gates say. Returns an exit code.
+int relay(int gates_port, int back_port);
+
 // ---- ports.c ----
 // 1 when a connection to address:port would find somebody who listens.
 int is_listening(struct in_addr address, int port);

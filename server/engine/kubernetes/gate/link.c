@@ -13,11 +13,15 @@
 #define SEND_BUFFER (192 * 1024)
 #define FIRST_WAIT_US 5000
 #define LONGEST_WAIT_US 1000000
+// Before the first answer of all, for a while: the way to the server may open while we wait.
+#define LONGEST_FIRST_WAIT_US 100000
+#define FIRST_WHILE_US 60000000
 
 static struct sockaddr_in server;
 static int fd = -1;
 static int connecting, welcomed;
-static int64_t retry_at, retry_wait = FIRST_WAIT_US;
+static int ever_welcomed;
+static int64_t began, retry_at, retry_wait = FIRST_WAIT_US;
 
 static char in[sizeof(struct gate_frame) + GATE_MAX_PAYLOAD];
 static size_t in_size;
@@ -33,6 +37,7 @@ int link_init(const char* address) {
   char host[64];
   const char* colon = strrchr(address, ':');
   if (!colon || colon - address >= (ptrdiff_t)sizeof host) return 0;
+  began = now_us();
   memcpy(host, address, colon - address);
   host[colon - address] = 0;
   server.sin_family = AF_INET;
@@ -47,7 +52,8 @@ static void lose(void) {
   in_size = out_begin = out_end = 0;
   kept_sent = 0;
   retry_at = now_us() + retry_wait;
-  retry_wait = retry_wait * 2 > LONGEST_WAIT_US ? LONGEST_WAIT_US : retry_wait * 2;
+  const int64_t longest = !ever_welcomed && now_us() - began < FIRST_WHILE_US ? LONGEST_FIRST_WAIT_US : LONGEST_WAIT_US;
+  retry_wait = retry_wait * 2 > longest ? longest : retry_wait * 2;
   streams_drop_all();
 }
 
@@ -138,7 +144,7 @@ void link_ack(uint64_t arrived) {
 
 void link_welcome(uint64_t arrived) {
   retry_wait = FIRST_WAIT_US;
-  welcomed = 1;
+  welcomed = ever_welcomed = 1;
   link_ack(arrived);
   kept_sent = 0;
 }

@@ -85,7 +85,7 @@ def ours(server, run, name):
     """(seconds until ready, seconds of that over the bound, parts()) of one environment, which is then taken away."""
     server.mayfly("up", "-q", "-f", run.root, "--name", name)
     lines = server.mayfly("events", name, "-o", "json").splitlines()
-    at = moments(list(map(json.loads, lines)), (run.folder / "server.log").read_text(), name)
+    at = moments(list(map(json.loads, lines)), (server.folder / "server.log").read_text(), name)
     server.mayfly("down", name)
     ready = max(at["ready"].values())
     return ready - at["begin"], ready - least(at, run.services), parts(at, run.services)
@@ -96,9 +96,12 @@ def startup(run):
     kube.enter()
     api, names = kube.Api(), [name for name, _, _ in run.services]
     peers = kube_peers.Peers(run.folder, run.services) if run.peers else None
-    ways = ["floor", "mayfly", *(peers.ways if peers else ())]
+    ways = ["floor", "mayfly", "relay", *(peers.ways if peers else ())]
     taken, over, lost, order = {way: [] for way in ways}, [], [], random.Random(run.seed)
     server = kube.Server(run.binaries, run.folder, more=["--log-level=debug"])
+    behind = run.folder / "behind-a-relay"
+    behind.mkdir(exist_ok=True)
+    relayed = kube.Server(run.binaries, behind, more=["--log-level=debug", "--gate-relay"])
     try:
         for i in range(run.count + 1):
             for way in order.sample(ways, len(ways)):
@@ -109,11 +112,14 @@ def startup(run):
                     over.append(more * 1000)
                     lost.append(where)
                     taken[way].append(ready)
+                elif way == "relay":
+                    taken[way].append(ours(relayed, run, f"relay-{i}")[0])
                 else:
                     taken[way].append(peers.take(api, way, i))
                 kube.await_gone(api)
     finally:
         server.stop()
+        relayed.stop()
     taken = {way: samples[1:] for way, samples in taken.items()}  # The first round warms caches.
     over, lost = over[1:], lost[1:]
 
@@ -125,6 +131,8 @@ def startup(run):
             ("ready", "s", taken["mayfly"], None, "median"),
             ("21 pods at once, no order", "s", taken["floor"], None, "median"),
             ("ready / 21 pods at once", "", [1 / one for one in by_ours("floor")], 1.05, "median")]
+    rows += [("ready, gates behind a relay", "s", taken["relay"], None, "median"),
+             ("that / ready", "", by_ours("relay"), None, "median")]
     for way, label, goal in (("tier by tier", "kubectl apply + wait, tier by tier", 2.3),
                              ("init containers", "kubectl apply with waiting init containers", 4),
                              ("helm", "helm install --wait of these", 3.5)):

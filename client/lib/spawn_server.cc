@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "absl/strings/match.h"
@@ -117,7 +118,9 @@ absl::StatusOr<SpawnedServer> SpawnServer(const std::string& binary, const std::
     };
     pass("MAYFLY_KUBE_CONTEXT", "--kube-context=");
     pass("MAYFLY_REGISTRY", "--registry=");
-    pass("MAYFLY_GATE_RELAY", "--gate-relay=");
+    pass("MAYFLY_KUBE_NAMESPACES", "--kube-namespaces=");
+    const char* const relay = getenv("MAYFLY_GATE_RELAY");
+    if (relay != nullptr && std::strcmp(relay, "1") == 0) words.push_back("--gate-relay");
   }
   std::vector<std::string> variables = ServerVariables(environ, engine);
   const int error = posix_spawn(&child.pid, binary.c_str(), &actions, &attributes, Pointers(words).data(),

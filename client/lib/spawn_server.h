@@ -21,7 +21,8 @@ struct SpawnedServer {
 
 // Runs `binary` in a session of its own, in "/", with its output in `log_fd` and ServerVariables of this process.
 // `engine` empty: the server's own choice; "kubernetes": of the cluster that kubectl would talk to here, or of
-// $MAYFLY_KUBE_CONTEXT, with images from $MAYFLY_REGISTRY.
+// $MAYFLY_KUBE_CONTEXT, with images from $MAYFLY_REGISTRY, in $MAYFLY_KUBE_NAMESPACES, and with a relay where
+// $MAYFLY_GATE_RELAY is 1.
 absl::StatusOr<SpawnedServer> SpawnServer(const std::string& binary, const std::string& state_dir,
                                           absl::Duration exit_when_idle, int log_fd, const std::string& engine);
 

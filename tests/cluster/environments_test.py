@@ -155,7 +155,7 @@ class Environments(WithServer):
     def test_a_command_starts_the_server_for_a_cluster_by_itself(self):
         state = self.server.folder / "own"
         around = {**os.environ, "MAYFLY_STATE_DIR": str(state), "KUBECONFIG": str(layout.KUBECONFIG),
-                  "MAYFLY_REGISTRY": layout.REGISTRY, "MAYFLY_ENGINE": "kubernetes"}
+                  "MAYFLY_REGISTRY": layout.REGISTRY, "MAYFLY_ENGINE": "kubernetes", "MAYFLY_GATE_RELAY": "1"}
 
         def mayfly(*words):
             done = subprocess.run(["nsenter", f"--net=/proc/{supervise.first_process()}/ns/net", BIN / "mayfly", *words],
@@ -167,6 +167,7 @@ class Environments(WithServer):
             mayfly("up", "-f", ENVSPECS / "hello", "--name", "by-itself")
             self.assertEqual(json.loads(mayfly("get", "by-itself", "-o", "json"))["engine"], "kubernetes")
             self.assertEqual(len(namespaces()), 1)
+            self.assertIn("relay.mayfly-1", kubectl("get", "pods", "-A", "-l", MANAGED, "-o", "name"))
             mayfly("down", "by-itself")
         finally:
             mayfly("server", "stop", "--force")

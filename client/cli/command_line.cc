@@ -244,6 +244,11 @@ class Grammar {
     down->add_flag("--graceful", options_.graceful, "stop services in order, with their signals, before removing");
     down->add_flag("--all", options_.all, "every environment");
     down->add_flag("--no-wait", options_.no_wait, "return once it is accepted");
+    down->add_option_function<std::string>(
+            "--wait", [this](const std::string& text) { options_.wait_gone = text == "gone"; },
+            "until everything has ended (released, the default), or until the cluster has forgotten it, too (gone)")
+        ->check(CLI::IsMember({"released", "gone"}))
+        ->type_name("FOR");
     AddDuration(down, "--timeout", &options_.timeout, "wait at most this long, then exit with 124");
     CLI::App* extend = Verb("extend", "give an environment more time to live");
     Words(extend, "NAME", "the environment; default: that of the nearest spec");

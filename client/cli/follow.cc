@@ -61,6 +61,7 @@ class Follower {
       v1::WatchEnvironmentRequest watch;
       watch.set_name(request_.name);
       watch.set_uid(request_.uid);
+      watch.set_until_gone(request_.until_gone);
       mailbox_.Close(client.WatchEnvironment(
           watch,
           [&](const v1::WatchEnvironmentResponse& batch) {

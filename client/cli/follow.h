@@ -18,6 +18,7 @@ struct FollowRequest {
   int64_t told_until = 0;                     // Events up to this one are known already and not told again.
   std::function<bool(const Progress&)> done;  // Asked after each event; empty: never.
   absl::Time deadline = absl::InfiniteFuture();
+  bool until_gone = false;                         // Go on after DELETED, until its platform has forgotten it.
   bool silent = false;                             // Nothing is shown.
   std::function<void(const v1::Event&)> on_event;  // Instead of showing progress.
 };

@@ -51,6 +51,7 @@ struct Options {
   bool no_wait = false;
   std::optional<absl::Duration> timeout;
   bool graceful = false;
+  bool wait_gone = false;  // down: until its platform has forgotten it, too.
   OnInterrupt on_interrupt = OnInterrupt::kDefault;
   bool all = false;     // list: also the deleted; down: every environment.
   std::string filter;   // list.

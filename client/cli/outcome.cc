@@ -107,6 +107,10 @@ std::string EnvironmentTable(const v1::Environment& environment, const Look& loo
     absl::StrAppend(&out, "  expires in ", Remaining(ToTime(environment.expire_time())));
   }
   out += '\n';
+  if (!environment.ending().empty()) {
+    absl::StrAppend(&out, EscapeLine(environment.ending()), " is still ending\n");
+    for (const std::string& holder : environment.held_by()) absl::StrAppend(&out, "  held: ", EscapeLine(holder), "\n");
+  }
   if (!environment.labels().empty()) {
     const std::map<std::string, std::string> sorted(environment.labels().begin(), environment.labels().end());
     absl::StrAppend(&out, "labels ", EscapeLine(absl::StrJoin(sorted, "  ", absl::PairFormatter("="))), "\n");
@@ -156,6 +160,7 @@ ExitCode TakeDown(Session& session, ProvisionerClient& client, const std::string
   request.set_name(name);
   request.set_uid(uid);
   request.set_graceful(graceful);
+  const absl::Time began = absl::Now();
   const auto deleted = client.DeleteEnvironment(request);
   if (!deleted.ok()) return session.Fail(deleted.status());
   FollowRequest follow;
@@ -164,9 +169,15 @@ ExitCode TakeDown(Session& session, ProvisionerClient& client, const std::string
   // What came before is not news, and only what comes from now on can end the wait.
   follow.told_until = deleted->last_sequence();
   follow.deadline = DeadlineFor(session.options());
-  follow.done = [](const Progress& progress) {
-    return progress.state() == v1::Environment::DELETED ||
-           (progress.has_receipt() && !progress.receipt().blockers().empty());
+  const bool wait_gone = session.options().wait_gone;
+  follow.until_gone = wait_gone;
+  if (wait_gone) {
+    for (const std::string& holder : deleted->held_by()) session.console().Note("held: " + EscapeLine(holder));
+  }
+  follow.done = [wait_gone](const Progress& progress) {
+    if (progress.has_receipt() && !progress.receipt().blockers().empty()) return true;
+    if (progress.state() != v1::Environment::DELETED) return false;
+    return !wait_gone || progress.gone() || progress.receipt().ending().empty();
   };
   const FollowResult result = Follow(session, client, follow);
   if (result.end == FollowEnd::kError) return session.Fail(result.status);
@@ -182,8 +193,17 @@ ExitCode TakeDown(Session& session, ProvisionerClient& client, const std::string
         absl::StrCat("error: ", EscapeLine(name), ": TEARDOWN_BLOCKED: ", DescribeReceipt(receipt)));
     return kExitEnvironment;
   }
-  session.console().Note(
-      absl::StrCat(EscapeLine(name), " is gone", result.progress.has_receipt() ? ": " + DescribeReceipt(receipt) : ""));
+  const std::string removed = result.progress.has_receipt() ? ": " + DescribeReceipt(receipt) : "";
+  if (receipt.ending().empty()) {
+    session.console().Note(absl::StrCat(EscapeLine(name), " is gone", removed));
+  } else if (result.progress.gone()) {
+    session.console().Note(absl::StrCat(EscapeLine(name), " is gone", removed, "; ", EscapeLine(receipt.ending()),
+                                        " is gone after ", HumanDuration(absl::Now() - began)));
+  } else {
+    session.console().Note(absl::StrCat(EscapeLine(name), " is down", removed, "; ", EscapeLine(receipt.ending()),
+                                        " is still ending: mayfly report --name ", EscapeLine(name),
+                                        " tells when it is gone"));
+  }
   return kExitOk;
 }
 

@@ -75,6 +75,9 @@ void Progress::Apply(const v1::Event& event) {
       verdict_sequence_ = event.sequence();
       cause_ = event.cause();
       break;
+    case v1::Event::GONE:
+      gone_ = true;
+      break;
     case v1::Event::RECEIPT:
       has_receipt_ = true;
       receipt_ = event.receipt();

@@ -38,6 +38,7 @@ class Progress {
   const v1::Cause& cause() const { return cause_; }               // Of the verdict or the failed state.
   bool has_receipt() const { return has_receipt_; }
   const v1::Receipt& receipt() const { return receipt_; }
+  bool gone() const { return gone_; }  // From the platform, too, where the receipt named something.
   int64_t last_sequence() const { return last_sequence_; }
   absl::Duration last_offset() const { return last_offset_; }
   absl::Time last_time() const { return last_time_; }
@@ -57,6 +58,7 @@ class Progress {
   v1::Cause cause_;
   bool has_receipt_ = false;
   v1::Receipt receipt_;
+  bool gone_ = false;
   int64_t last_sequence_ = 0;
   absl::Duration last_offset_;
   absl::Time last_time_ = absl::InfinitePast();
@@ -75,7 +77,7 @@ std::string RenderEvent(const Progress& before, const v1::Event& event, const Lo
 // "3 ready, 1 starting, 17 waiting".
 std::string CountNodes(const Progress& progress);
 
-// "removed 63 processes, 42 mounts and 21 networks in 24 ms", or what blocks.
+// "63 processes, 42 mounts, 21 networks in 24 ms", or what blocks.
 std::string DescribeReceipt(const v1::Receipt& receipt);
 
 Cause CauseOf(const v1::Cause& cause);

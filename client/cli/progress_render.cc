@@ -202,6 +202,14 @@ std::string RenderEvent(const Progress& before, const v1::Event& event, const Lo
                   FormatCause(CauseOf(event.cause())));
     case v1::Event::RECEIPT:
       return line("", Style::kPlain, "removed", DescribeReceipt(event.receipt()));
+    case v1::Event::HELD: {
+      const std::string place = EscapeLine(event.receipt().ending());
+      if (event.receipt().blockers().empty()) return line("", Style::kPlain, "ending", place + " is held no more");
+      const std::vector<std::string> holders(event.receipt().blockers().begin(), event.receipt().blockers().end());
+      return line("", Style::kYellow, "held", absl::StrCat(place, ": ", EscapeLine(absl::StrJoin(holders, "; "))));
+    }
+    case v1::Event::GONE:
+      return line("", Style::kPlain, "gone", EscapeLine(event.receipt().ending()));
     default:
       return "";
   }

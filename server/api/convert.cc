@@ -113,6 +113,7 @@ v1::Receipt ToProto(const Receipt& receipt) {
   proto.set_ports(receipt.ports);
   *proto.mutable_took() = ToProto(receipt.took);
   for (const std::string& blocker : receipt.blockers) proto.add_blockers(Utf8(blocker));
+  proto.set_ending(Utf8(receipt.ending));
   return proto;
 }
 
@@ -164,7 +165,9 @@ v1::Event ToProto(const Event& event) {
   if (event.usage.cpu >= absl::ZeroDuration() || event.usage.peak_memory_bytes >= 0) {
     *proto.mutable_usage() = ToProto(event.usage);
   }
-  if (event.kind == EventKind::kReceipt) *proto.mutable_receipt() = ToProto(event.receipt);
+  const bool ends =
+      event.kind == EventKind::kReceipt || event.kind == EventKind::kHeld || event.kind == EventKind::kGone;
+  if (ends) *proto.mutable_receipt() = ToProto(event.receipt);
   for (const PlannedNode& node : event.plan) *proto.add_plan() = ToProto(node);
   for (const auto& [key, value] : event.attributes) (*proto.mutable_attributes())[Utf8(key)] = Utf8(value);
   return proto;
@@ -247,6 +250,10 @@ v1::Environment ToProto(const EnvironmentView& view, Nodes nodes) {
     for (const NodeView& node : view.nodes) *proto.add_nodes() = ToProto(node);
   }
   proto.set_last_sequence(view.last_sequence);
+  proto.set_ending(Utf8(view.ending));
+  for (const std::string& holder : view.held) proto.add_held_by(Utf8(holder));
+  if (record.delete_time != absl::InfiniteFuture()) *proto.mutable_released_at() = ToProto(record.delete_time);
+  if (view.gone_time != absl::InfiniteFuture()) *proto.mutable_gone_at() = ToProto(view.gone_time);
   for (const auto& [key, value] : record.request.labels) (*proto.mutable_labels())[key] = Utf8(value);
   return proto;
 }

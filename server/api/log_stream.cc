@@ -79,6 +79,7 @@ absl::Status LogStream::Open() {
     if (growth.ok()) growth_ = *std::move(growth);
   }
   view_ = view;
+  deleted_ = view->record.state == EnvironmentState::kDeleted;
   return AddCursors(*view);
 }
 
@@ -150,7 +151,15 @@ absl::Status LogStream::Collect() {
 bool LogStream::SeeEvents() {
   constexpr int kBatch = 64;
   bool news = false;
-  while (static_cast<int>(events_->Read(kBatch).size()) == kBatch) news = true;
+  for (bool more = true; more;) {
+    const auto events = events_->Read(kBatch);
+    more = static_cast<int>(events.size()) == kBatch;
+    news |= more;
+    // What its platform still tells of it afterwards brings no output.
+    deleted_ |= std::any_of(events.begin(), events.end(), [](const auto& shared) {
+      return shared->event.kind == EventKind::kState && shared->event.environment_state == EnvironmentState::kDeleted;
+    });
+  }
   const absl::StatusOr<EnvironmentViewRef> now = context_.provisioner->GetByUid(view_->record.uid);
   if (now.ok() && (news || *now != view_)) {
     view_ = *now;
@@ -162,7 +171,7 @@ bool LogStream::SeeEvents() {
         context_.folders->Add(log_dir_, [pump = context_.pump, self = weak_from_this()] { pump->Wake(self); });
     if (growth.ok()) growth_ = *std::move(growth);
   }
-  return !events_->finished();
+  return !events_->finished() && !deleted_;
 }
 
 void LogStream::End(const grpc::Status& status) {

@@ -76,6 +76,7 @@ class LogStream final : public grpc::ServerWriteReactor<v1::StreamLogsResponse>,
   v1::StreamLogsResponse response_;  // What is being written.
   bool writing_ = false;
   bool ended_ = false;
+  bool deleted_ = false;
 };
 
 }  // namespace mayfly::api

@@ -64,6 +64,7 @@ absl::Status WatchStream::Subscribe() {
   MAYFLY_ASSIGN_OR_RETURN(events_, provisioner.events().Subscribe(start_->record.uid, request_.from_sequence(), wake));
   v1::WatchEnvironmentResponse first;
   *first.mutable_environment() = ToProto(*start_, Nodes::kWithout);
+  deleted_ = start_->record.state == EnvironmentState::kDeleted;
   settled_ = IsSettled(start_->record) && request_.from_sequence() >= start_->last_sequence;
   const grpc::Slice slice(first.SerializeAsString());
   again_ = true;
@@ -75,19 +76,23 @@ void WatchStream::WriteNext() {
   if (request_.until_settled() && settled_) return End(grpc::Status::OK);
   const std::vector<std::shared_ptr<const SharedEvent>> events = events_->Read(kBatch);
   if (events.empty()) {
-    if (events_->finished()) End(grpc::Status::OK);
+    // What the platform still tells of it then is for those who asked.
+    if (events_->finished() || (deleted_ && !request_.until_gone())) End(grpc::Status::OK);
     return;
   }
   std::vector<grpc::Slice> slices;
   slices.reserve(events.size());
   for (const auto& event : events) {
     slices.push_back(EventSlice(*event));
+    if (event->event.kind == EventKind::kState && event->event.environment_state == EnvironmentState::kDeleted) {
+      deleted_ = true;
+    }
     if (!Settles(event->event)) continue;
     settled_ = true;
     if (request_.until_settled()) break;
   }
   // Only a Read that found less than it could take is called back when there is more.
-  again_ = static_cast<int>(events.size()) == kBatch || settled_ || events_->finished();
+  again_ = static_cast<int>(events.size()) == kBatch || settled_ || deleted_ || events_->finished();
   Write(grpc::ByteBuffer(slices.data(), slices.size()));
 }
 

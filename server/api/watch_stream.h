@@ -68,6 +68,7 @@ class WatchStream final : public std::enable_shared_from_this<WatchStream> {
   EnvironmentViewRef start_;
   std::unique_ptr<EventSubscription> events_;
   bool called_yet_ = false;
+  bool deleted_ = false;   // It is DELETED, and that has been written or was so from the start.
   bool settled_ = false;   // The event that settles it has been written.
   bool writing_ = false;   // gRPC takes one write at a time, and no end beside it.
   bool again_ = false;     // There is something to do as soon as the write is done.

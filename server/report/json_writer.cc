@@ -25,6 +25,11 @@ Json OrNull(absl::string_view text) {
   return text.empty() ? Json(nullptr) : Json(std::string(text));
 }
 
+Json At(absl::Time time) {
+  if (time == absl::InfiniteFuture()) return nullptr;
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
+}
+
 Json ToJson(const Cause& cause) {
   if (cause.empty()) return nullptr;
   return {{"code", std::string(InfoFor(cause.code).name)},
@@ -95,7 +100,12 @@ Json Teardown(const Report& report) {
           {"mounts", r.mounts},
           {"cgroups", r.cgroups},
           {"ports", r.ports},
-          {"blockers", r.blockers}};
+          {"blockers", r.blockers},
+          {"released_at", At(report.released_at)},
+          {"gone_at", At(report.gone_at)},
+          {"gone_ms", Ms(report.gone_after)},
+          {"ending", OrNull(report.gone_at == absl::InfiniteFuture() ? r.ending : "")},
+          {"held_by", report.held}};
 }
 
 template <typename T>
@@ -117,7 +127,7 @@ std::string WriteJson(const Report& report) {
   json["catalogue"] = report.catalogue;
   json["engine"] = report.engine;
   json["state"] = std::string(EnvironmentStateName(report.state));
-  json["create_time"] = absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", report.create_time, absl::UTCTimeZone());
+  json["create_time"] = At(report.create_time);
   json["ready_ms"] = Ms(report.ready_after);
   json["verdict_ms"] = Ms(report.verdict_after);
   json["total_ms"] = Ms(report.total);

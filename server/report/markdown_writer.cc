@@ -135,6 +135,7 @@ std::string WriteMarkdown(const Report& report) {
   if (!report.critical_chain.empty()) absl::StrAppend(&out, Folded("Critical chain", Chain(report)));
   absl::StrAppend(&out, "\nTeardown: ", DescribeTeardown(report), "\n");
   if (!report.teardown.blockers.empty()) absl::StrAppend(&out, "\n", Block(report.teardown.blockers));
+  if (!report.held.empty()) absl::StrAppend(&out, "\n", Block(report.held));
   return out;
 }
 

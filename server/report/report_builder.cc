@@ -43,7 +43,9 @@ struct JobResult {
 class Builder {
  public:
   void Apply(const Event& event) {
-    report_.total = std::max(report_.total, event.offset);
+    // What the platform does at its own pace afterwards is no time of the environment.
+    const bool after = event.kind == EventKind::kHeld || event.kind == EventKind::kGone;
+    if (!after) report_.total = std::max(report_.total, event.offset);
     switch (event.kind) {
       case EventKind::kAccepted:
         OnAccepted(event);
@@ -72,6 +74,17 @@ class Builder {
         report_.teardown = event.receipt;
         report_.torn_down = event.receipt.blockers.empty();
         receipt_ = event.offset;
+        if (!report_.torn_down) break;
+        report_.released_at = event.time;
+        if (event.receipt.ending.empty()) report_.gone_at = event.time;
+        break;
+      case EventKind::kHeld:
+        report_.held = event.receipt.blockers;
+        break;
+      case EventKind::kGone:
+        report_.held.clear();
+        report_.gone_at = event.time;
+        if (Known(deleting_)) report_.gone_after = event.offset - deleting_;
         break;
       case EventKind::kNote:
         OnNote(event);

@@ -81,6 +81,13 @@ std::string DescribeTeardown(const Report& report) {
   add(r.cgroups, "control group");
   add(r.ports, "port");
   const std::string list = removed.empty() ? "" : absl::StrCat(absl::StrJoin(removed, ", "), "; ");
+  if (r.blockers.empty() && !r.ending.empty()) {
+    const std::string place = EscapeLine(r.ending);
+    const bool gone = Known(report.gone_after);
+    return absl::StrCat("complete in ", HumanDuration(r.took), ": ", list, place,
+                        gone ? absl::StrCat(" gone after ", HumanDuration(report.gone_after), "; nothing is left")
+                             : absl::StrCat(" is still ending", report.held.empty() ? "" : ", held by"));
+  }
   if (r.blockers.empty()) return absl::StrCat("complete in ", HumanDuration(r.took), ": ", list, "nothing is left");
   return absl::StrCat("NOT complete: ", list, Plural(r.blockers.size(), "thing"), " left");
 }

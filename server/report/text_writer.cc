@@ -209,6 +209,7 @@ std::string Teardown(const Report& report) {
   std::string out = absl::StrCat("\n", Wrap(absl::StrCat("teardown ", DescribeTeardown(report))), "\n");
   for (const std::string& blocker : report.teardown.blockers)
     absl::StrAppend(&out, "  left: ", EscapeLine(blocker), "\n");
+  for (const std::string& holder : report.held) absl::StrAppend(&out, "  held: ", EscapeLine(holder), "\n");
   return out;
 }
 

@@ -82,7 +82,10 @@ void Orchestrator::Start() {
 
 void Orchestrator::OnEngineEvent(const EngineEvent& event) {
   using Kind = EngineEvent::Kind;
-  if (phase_ == Phase::kGone) return;
+  if (phase_ == Phase::kGone) {
+    if (event.kind == Kind::kScopeHeld || event.kind == Kind::kScopeGone) late_.push_back(event);
+    return;
+  }
   switch (event.kind) {
     case Kind::kScopeReady:
       if (phase_ != Phase::kScope) return;
@@ -107,6 +110,7 @@ void Orchestrator::OnEngineEvent(const EngineEvent& event) {
     case Kind::kScopeReleased:
       OnReleased(event);
       return;
+    case Kind::kScopeHeld:
     case Kind::kScopeGone:
       return;
     default:
@@ -298,6 +302,8 @@ EnvironmentView Orchestrator::View() const {
   view.record = record();
   view.catalogue = plan_.catalogue;
   view.last_sequence = journal_.committed_sequence();
+  view.ending = ending_;
+  if (ending_.empty()) view.gone_time = record().delete_time;
   view.nodes.reserve(nodes_.size());
   for (const auto& node : nodes_) {
     NodeView& out = view.nodes.emplace_back();

@@ -110,6 +110,11 @@ class Orchestrator {
   void set_request(EnvironmentRequest request) { request_ = std::move(request); }
   EnvironmentView View() const;
 
+  // Once it is DELETED: what its place still has to tell, for whoever goes on listening, and the log to write it to.
+  const std::string& ending() const { return ending_; }
+  std::vector<EngineEvent> TakeLateEvents() { return std::move(late_); }
+  Journal TakeJournal() { return std::move(journal_); }
+
  private:
   enum class Phase { kScope, kDriving, kStopping, kDestroying, kGone };
   enum class Verb { kCreateScope, kPrepare, kStart, kStop, kExpose, kDestroy };
@@ -207,6 +212,8 @@ class Orchestrator {
   int destroys_ = 0;
   int failed_commits_ = 0;
   std::vector<std::string> blockers_;                         // As last told.
+  std::string ending_;                                        // Of the receipt.
+  std::vector<EngineEvent> late_;                             // Of the scope, after its release.
   absl::Duration trouble_since_ = -absl::InfiniteDuration();  // The engine or the store refuses since then.
   absl::flat_hash_map<std::string, Node*> by_name_;           // Of nodes_ and leaving_.
   TimerId scope_timer_ = 0;

@@ -112,6 +112,9 @@ void Orchestrator::OnReleased(const EngineEvent& event) {
   journal_.RemoveAll();
   Event& receipt = journal_.Add(EventKind::kReceipt, event.when);
   receipt.receipt = event.receipt;
+  ending_ = event.receipt.ending;
+  // The next server asks for its end again.
+  if (!ending_.empty()) journal_.Put("ending", record().scope, 1, "", true);
   EnvironmentRecord& record = journal_.Change();
   if (record.cause.code == CauseCode::kTeardownBlocked) record.cause = Cause();
   record.delete_time = host_.loop->Wall();

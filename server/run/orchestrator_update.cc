@@ -8,6 +8,18 @@
 #include "server/run/start_order.h"
 
 namespace mayfly {
+namespace {
+
+// Those of ports that the plan does not expose any more.
+void ForgetEndpoints(Node& node) {
+  const std::vector<Port>& ports = node.plan.process.ports;
+  std::erase_if(node.endpoints, [&ports](const auto& endpoint) {
+    return std::none_of(ports.begin(), ports.end(),
+                        [&endpoint](const Port& port) { return port.expose && port.number == endpoint.first; });
+  });
+}
+
+}  // namespace
 
 // Rebuilds nodes_ and the graph from plan_. Nodes keep their state by name; those that the plan no longer has leave.
 void Orchestrator::Relink() {
@@ -35,6 +47,7 @@ void Orchestrator::Relink() {
     }
     node->plan = planned;
     node->planned = Describe(planned, plan_);
+    ForgetEndpoints(*node);
     node->rank = ranks[nodes_.size()];
     node->needs.clear();
     node->needed_by.clear();
@@ -215,6 +228,8 @@ void Orchestrator::Adopt(Node& node, const NodePast* past, const ResourceRecord*
     node.cause = past->cause;
     node.usage = past->usage;
     node.endpoints = past->endpoints;
+    // A plan that only the events tell of has no ports.
+    if (!node.plan.process.ports.empty()) ForgetEndpoints(node);
     node.start_time = past->start_time;
     if (past->launched >= absl::ZeroDuration()) node.launched = journal_.Moment(past->launched);
     if (past->decided >= absl::ZeroDuration()) node.decided = journal_.Moment(past->decided);

@@ -71,6 +71,7 @@ void ProvisionerImpl::Shutdown() {
   waiting_.clear();
   by_scope_.clear();
   by_request_.clear();
+  departed_.clear();
   live_.clear();
 }
 
@@ -123,9 +124,13 @@ void ProvisionerImpl::OnDone(const std::string& name) {
   loop_->Post([this, name] {
     Live* live = FindLive(name);
     if (live == nullptr) return;
-    logs_.Finish(live->orchestrator->record().uid);
     loop_->Cancel(live->publish_timer);
-    const EnvironmentRecord& record = live->orchestrator->record();
+    const EnvironmentRecord record = live->orchestrator->record();
+    if (live->orchestrator->ending().empty()) {
+      logs_.Finish(record.uid);
+    } else {
+      Depart(*live->orchestrator);
+    }
     by_scope_.erase(record.scope);
     by_request_.erase({record.request.owner, record.request.request_id});
     live_.erase(name);

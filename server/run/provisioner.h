@@ -52,6 +52,11 @@ struct EnvironmentView {
   std::string catalogue;
   std::vector<NodeView> nodes;
   int64_t last_sequence = 0;
+  // Of a DELETED one: what its platform still takes away at its own pace, what keeps it from that, and when it had
+  // gone.
+  std::string ending;
+  std::vector<std::string> held;
+  absl::Time gone_time = absl::InfiniteFuture();
 };
 using EnvironmentViewRef = std::shared_ptr<const EnvironmentView>;
 

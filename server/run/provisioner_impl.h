@@ -136,6 +136,19 @@ class ProvisionerImpl final : public Provisioner {
   void OnStrayEvent(const EngineEvent& event);
   void Purge();
 
+  // DELETED, but not yet forgotten by its platform (provisioner_departed.cc).
+  struct Departed {
+    Journal journal;
+    EnvironmentView view;
+    bool gone = false;
+    TimerId retry = 0;
+  };
+  void Depart(Orchestrator& orchestrator);
+  absl::Status AdoptDeparted();
+  absl::Status AdoptDeparted(const EnvironmentRecord& record);
+  void OnDepartedEvent(Departed& departed, const EngineEvent& event);
+  void CommitDeparted(const std::string& scope);
+
   const Options options_;
   ProvisionerDependencies dependencies_;
   std::shared_ptr<std::atomic<bool>> open_ = std::make_shared<std::atomic<bool>>(true);
@@ -148,6 +161,7 @@ class ProvisionerImpl final : public Provisioner {
   std::map<std::string, Live*> by_scope_;                             // The same.
   std::map<std::pair<std::string, std::string>, Live*> by_request_;   // The same, by owner and request id.
   std::map<std::string, std::deque<std::function<void()>>> waiting_;  // By name: for it to be DELETED.
+  std::map<std::string, Departed> departed_;                          // By scope.
   TimerId purge_timer_ = 0;
   bool recovered_ = false;
   std::shared_ptr<Worker> worker_ = std::make_shared<Worker>();

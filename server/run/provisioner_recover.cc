@@ -57,9 +57,10 @@ absl::Status ProvisionerImpl::Recover() {
         token = page.next_page_token;
         if (token.empty()) break;
       }
+      MAYFLY_RETURN_IF_ERROR(AdoptDeparted());
       std::vector<FoundScope> strays;
       for (const FoundScope& scope : found) {
-        if (known.count(scope.id) == 0) strays.push_back(scope);
+        if (known.count(scope.id) == 0 && departed_.count(scope.id) == 0) strays.push_back(scope);
       }
       RemoveStrays(strays, generations);
       return absl::OkStatus();
@@ -156,6 +157,7 @@ void ProvisionerImpl::RemoveStray(const std::string& scope) {
 }
 
 void ProvisionerImpl::OnStrayEvent(const EngineEvent& event) {
+  if (const auto it = departed_.find(event.node.scope); it != departed_.end()) OnDepartedEvent(it->second, event);
   if (event.kind != EngineEvent::Kind::kScopeReleased || event.receipt.blockers.empty()) return;
   Warn(absl::StrCat("scope '", event.node.scope, "' without a record is not gone: ", event.receipt.blockers.front()));
   loop_->PostAfter(kStrayRetry, [this, scope = event.node.scope] { RemoveStray(scope); });

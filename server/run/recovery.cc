@@ -93,9 +93,20 @@ Fold FoldEvents(const std::vector<Event>& events) {
         fold.judged = true;
         fold.failed |= event.verdict != Verdict::kPassed;
         break;
+      case EventKind::kReceipt:
+        fold.ending = event.receipt.ending;
+        if (fold.ending.empty() && event.receipt.blockers.empty()) fold.gone_time = event.time;
+        break;
+      case EventKind::kHeld:
+        fold.held = event.receipt.blockers;
+        break;
+      case EventKind::kGone:
+        fold.ending.clear();
+        fold.held.clear();
+        fold.gone_time = event.time;
+        break;
       case EventKind::kAccepted:
       case EventKind::kNote:
-      case EventKind::kReceipt:
         break;
     }
   }

@@ -40,6 +40,9 @@ struct Fold {
   bool activated = false;         // ACTIVE since the latest plan.
   bool judged = false;            // A verdict since the latest plan.
   bool failed = false;            // Any verdict but PASSED, of any plan.
+  std::string ending;             // As EnvironmentView has these.
+  std::vector<std::string> held;
+  absl::Time gone_time = absl::InfiniteFuture();
   int64_t last_sequence = 0;
   absl::Duration last_offset;
   absl::Time last_time;

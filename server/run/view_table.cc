@@ -19,6 +19,9 @@ EnvironmentView ViewFromEvents(EnvironmentRecord record, const std::vector<Event
   view.record = std::move(record);
   view.catalogue = fold.catalogue;
   view.last_sequence = fold.last_sequence;
+  view.ending = fold.ending;
+  view.held = fold.held;
+  view.gone_time = fold.gone_time;
   for (PlannedNode& planned : fold.plan) {
     NodeView& node = view.nodes.emplace_back();
     const NodePast& past = fold.nodes[planned.name];

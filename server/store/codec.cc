@@ -156,6 +156,7 @@ Json ToJson(const Receipt& receipt) {
   Put(json, "ports", receipt.ports);
   PutDuration(json, "took", receipt.took, absl::ZeroDuration());
   Put(json, "blockers", receipt.blockers);
+  Put(json, "ending", receipt.ending);
   return json;
 }
 
@@ -169,6 +170,7 @@ absl::StatusOr<Receipt> ToReceipt(const Json& json) {
   receipt.ports = static_cast<int>(reader.Int("ports", 0));
   receipt.took = DecodeDuration(reader.Int("took", 0));
   receipt.blockers = reader.Texts("blockers");
+  receipt.ending = reader.Text("ending");
   MAYFLY_RETURN_IF_ERROR(Annotate(reader.status(), "receipt"));
   return receipt;
 }
@@ -199,7 +201,7 @@ absl::StatusOr<PlannedNode> ToPlannedNode(const Json& json) {
 
 bool IsDefault(const Receipt& r) {
   return r.processes == 0 && r.mounts == 0 && r.networks == 0 && r.cgroups == 0 && r.ports == 0 &&
-         r.took == absl::ZeroDuration() && r.blockers.empty();
+         r.took == absl::ZeroDuration() && r.blockers.empty() && r.ending.empty();
 }
 
 }  // namespace
@@ -303,7 +305,7 @@ std::string EncodeEventDetail(const Event& event) {
 }
 
 absl::StatusOr<Event> DecodeEventDetail(Event event, absl::string_view text) {
-  if (event.kind < EventKind::kAccepted || event.kind > EventKind::kReceipt) {
+  if (event.kind < EventKind::kAccepted || event.kind > EventKind::kGone) {
     return absl::DataLossError(absl::StrCat("kind ", static_cast<int>(event.kind), " is not known to this version"));
   }
   if (text.empty()) return event;

@@ -2,6 +2,7 @@
 """Into, out of and between environments on the real cluster."""
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -86,6 +87,22 @@ class Traffic(unittest.TestCase):
         until("nobody has the host any more", lambda: browse(f"greeter-hello.{DOMAIN}")[0] == 404, limit=5)
         # The next one of the same name has it at once, though the former namespace still ends.
         server.run("up", "-f", ENVSPECS / "hello")
+        self.assertEqual(browse(f"greeter-hello.{DOMAIN}")[0], 200)
+
+    def test_what_is_not_exposed_any_more_has_no_host(self):
+        server = self.serve("--ingress-domain", DOMAIN, "--ingress-namespace", "mayfly-test-controller")
+        spec = pathlib.Path(self.folder.name, "hello")
+        shutil.copytree(ENVSPECS / "hello", spec)
+        server.run("up", "-f", spec)
+        self.assertEqual(browse(f"greeter-hello.{DOMAIN}")[0], 200)
+        text = (spec / "greeter/service.yml").read_text()
+        (spec / "greeter/service.yml").write_text(text.replace("expose: true", "expose: false"))
+        server.run("up", "-f", spec)
+        until("its Ingress is gone", lambda: not kubectl("get", "ingresses", "-n", self.places()[0], "-o", "name"), limit=5)
+        until("nobody has the host any more", lambda: browse(f"greeter-hello.{DOMAIN}")[0] == 404, limit=5)
+        self.assertNotIn(DOMAIN, server.run("get", "hello", "-o", "json"))
+        (spec / "greeter/service.yml").write_text(text)
+        self.assertIn(f"http://greeter-hello.{DOMAIN}", server.run("up", "-f", spec, "-o", "env"))
         self.assertEqual(browse(f"greeter-hello.{DOMAIN}")[0], 200)
 
     def test_only_the_controllers_namespace_is_let_in(self):

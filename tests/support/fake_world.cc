@@ -153,10 +153,33 @@ void FakeWorld::Release(const std::string& id, bool blocked) {
     return;
   }
   Record(FakeHistory::Kind::kScopeReleased, event.node);
+  if (!ending.empty() && scope != scopes_.end()) {
+    scope->second.released = true;
+    event.receipt.ending = ending;
+    Emit(event);
+    return;
+  }
   // What nobody heard of a scope that is gone is gone with it.
   scopes_.erase(id);
   Emit(event);
   event.kind = EngineEvent::Kind::kScopeGone;
+  Emit(event);
+}
+
+void FakeWorld::Hold(const std::string& scope, std::vector<std::string> blockers) {
+  EngineEvent event;
+  event.kind = EngineEvent::Kind::kScopeHeld;
+  event.node.scope = scope;
+  event.receipt.ending = ending;
+  event.receipt.blockers = std::move(blockers);
+  Emit(event);
+}
+
+void FakeWorld::Forget(const std::string& scope) {
+  scopes_.erase(scope);
+  EngineEvent event;
+  event.kind = EngineEvent::Kind::kScopeGone;
+  event.node.scope = scope;
   Emit(event);
 }
 

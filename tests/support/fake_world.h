@@ -96,6 +96,7 @@ class FakeWorld {
     bool ready = false;
     bool destroyed = false;
     std::map<std::string, Node> nodes;
+    bool released = false;             // But `ending`.
     std::vector<EngineEvent> unheard;  // While no engine listens.
     Receipt receipt;
     std::map<std::string, std::string> images;  // Used so far: name -> digest.
@@ -113,6 +114,7 @@ class FakeWorld {
   absl::Duration destroy_takes;  // Destroy to kScopeReleased.
   std::map<std::string, std::string>
       registry;              // What images are by now: name -> digest; one that is not here is told of nothing.
+  std::string ending;        // Set: what a release leaves for the platform to forget, until Forget.
   int blocked_destroys = 0;  // So many next Destroys end in a receipt with a blocker.
   int lost_destroys = 0;     // So many next Destroys are accepted and forgotten.
   Fuse fuse;
@@ -124,6 +126,9 @@ class FakeWorld {
   void Crash(const std::string& scope, const std::string& node, int exit_code, int signal = 0);
   // The scope vanishes with all in it, as after a restart of the machine.
   void LoseScope(const std::string& scope);
+  // Of a released scope that is `ending`: what keeps it, and its end.
+  void Hold(const std::string& scope, std::vector<std::string> blockers);
+  void Forget(const std::string& scope);
 
   const std::map<std::string, Scope>& scopes() const { return scopes_; }
   const std::vector<FakeHistory>& history() const { return history_; }

@@ -119,6 +119,35 @@ TEST_F(OrchestratorTeardownTest, ABlockedTeardownSaysWhatIsLeftAndGoesOn) {
   EXPECT_THAT(EventsOf(EventKind::kReceipt)[0].receipt.blockers, IsEmpty());
 }
 
+TEST_F(OrchestratorTeardownTest, WhatThePlatformForgetsLaterIsToldUntilItHas) {
+  h.world.ending = "kube namespace x";
+  ASSERT_TRUE(Up({{"api"}}));
+  ASSERT_OK(h.Delete("env"));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
+  h.loop.RunReady();
+  const std::string uid = Record().uid, scope = Record().scope;
+  EXPECT_EQ(h.View("env")->ending, "kube namespace x");
+  EXPECT_THAT(h.View("env")->held, IsEmpty());
+  // The next one of that name comes up meanwhile, and is none of its business.
+  ASSERT_TRUE(Up({{"api"}}));
+  h.world.Hold(scope, {"NamespaceFinalizersRemaining: example.com/x in 1 resource instances"});
+  h.loop.RunReady();
+  EXPECT_THAT(h.server().GetByUid(uid).value()->held, testing::ElementsAre(HasSubstr("example.com/x")));
+  EXPECT_EQ(Record().state, EnvironmentState::kActive);
+  h.world.Forget(scope);
+  h.loop.RunReady();
+  const EnvironmentViewRef gone = h.server().GetByUid(uid).value();
+  EXPECT_EQ(gone->ending, "");
+  EXPECT_THAT(gone->held, IsEmpty());
+  const std::vector<Event> all = h.memory.ReadEvents(uid, 0, 1000).value();
+  ASSERT_GE(all.size(), 3u);
+  EXPECT_EQ(all[all.size() - 3].environment_state, EnvironmentState::kDeleted);
+  EXPECT_EQ(all[all.size() - 2].kind, EventKind::kHeld);
+  EXPECT_EQ(all.back().kind, EventKind::kGone);
+  EXPECT_EQ(all.back().receipt.ending, "kube namespace x");
+  EXPECT_EQ(gone->last_sequence, all.back().sequence);
+}
+
 TEST_F(OrchestratorTeardownTest, ATeardownThatTheEngineForgotIsAskedForAgain) {
   h.world.lost_destroys = 2;
   ASSERT_TRUE(Up({{"api"}}));

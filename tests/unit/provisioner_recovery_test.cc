@@ -68,6 +68,47 @@ TEST_F(ProvisionerRecoveryTest, ATeardownIsFinished) {
   EXPECT_THAT(h.world.scopes(), IsEmpty());
 }
 
+TEST_F(ProvisionerRecoveryTest, WhatThePlatformHasNotForgottenYetIsFollowedFurther) {
+  h.world.ending = "kube namespace x";
+  ASSERT_TRUE(Up({{"db"}}));
+  ASSERT_OK(h.Delete("env"));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
+  h.loop.RunReady();
+  const std::string scope = Record().scope;
+  Restart();
+  h.loop.RunReady();
+  EXPECT_EQ(h.View("env")->ending, "kube namespace x");
+  h.world.Hold(scope, {"why"});
+  h.loop.RunReady();
+  EXPECT_THAT(h.View("env")->held, ElementsAre("why"));
+  h.world.Forget(scope);
+  h.loop.RunReady();
+  EXPECT_EQ(h.View("env")->ending, "");
+  EXPECT_EQ(EventsOf(EventKind::kGone).size(), 1u);
+  EXPECT_EQ(EventsOf(EventKind::kReceipt).size(), 1u);
+}
+
+TEST_F(ProvisionerRecoveryTest, WhatThePlatformForgotWhileNobodyListenedIsGone) {
+  h.world.ending = "kube namespace x";
+  ASSERT_TRUE(Up({{"db"}}));
+  ASSERT_OK(h.Delete("env"));
+  ASSERT_TRUE(h.RunUntil("env", EnvironmentState::kDeleted));
+  h.loop.RunReady();
+  const std::string scope = Record().scope;
+  EXPECT_EQ(h.View("env")->gone_time, absl::InfiniteFuture());
+  h.KillServer();
+  h.world.Forget(scope);
+  h.StartServer();
+  h.loop.RunReady();
+  EXPECT_EQ(h.View("env")->ending, "");
+  EXPECT_NE(h.View("env")->gone_time, absl::InfiniteFuture());
+  EXPECT_EQ(EventsOf(EventKind::kGone).size(), 1u);
+  // Once is enough.
+  Restart();
+  h.loop.RunReady();
+  EXPECT_EQ(EventsOf(EventKind::kGone).size(), 1u);
+}
+
 TEST_F(ProvisionerRecoveryTest, AScopeThatVanishedMeanwhileIsLost) {
   ASSERT_TRUE(Up({{"db"}}));
   const std::string scope = Record().scope;

@@ -66,6 +66,9 @@ struct Receipt {
   int ports = 0;                      // Host ports released.
   absl::Duration took;                // From Destroy to released.
   std::vector<std::string> blockers;  // What is left, verbatim; empty in a clean receipt.
+  // Of a clean one: what the platform still takes away at its own pace ("kube namespace shop-1x2y"), until kScopeGone.
+  // Nothing of it runs, costs or stands in a next environment's way. Empty: released is gone, as with local.
+  std::string ending;
 };
 
 struct EngineEvent {
@@ -83,6 +86,8 @@ struct EngineEvent {
     kStartFailed,    // `cause`. Final for the attempt.
     kExposed,        // `port` is reachable at `address`; without one it is not, yet (`message`), and may come again.
     kScopeReleased,  // `receipt`: everything ended and given back.
+    kScopeHeld,      // `receipt.blockers`: what keeps the platform from forgetting a released scope, in its own words;
+                     // none: nothing does any more. Each is the whole truth by then, and comes only when it changed.
     kScopeGone,      // The platform has forgotten it, too. Never before kScopeReleased.
   };
   Kind kind = Kind::kScopeReady;
@@ -153,7 +158,9 @@ class Engine {
   virtual absl::Status Expose(const NodeRef& node, int port, int host_port) = 0;
 
   // Removes the scope and everything in it, at any point of its life, without grace. Valid for an unknown id (which is
-  // released at once). kScopeReleased follows, then kScopeGone.
+  // released at once). kScopeReleased follows, then kScopeGone: at once where nothing is `ending`, and otherwise only
+  // when whatever holds it lets go, which may be never. An engine only tells of that: it never removes a hold of
+  // others.
   virtual absl::Status Destroy(const std::string& scope) = 0;
 };
 

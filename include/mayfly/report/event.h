@@ -55,7 +55,9 @@ enum class EventKind {
   kJobResult = 7,  // A test job's run ended: attributes "tries", "flaky", "tests", "failures", "errors", "skipped",
                    // "junit" (path of the kept file), "artifacts" (path of the kept folder), "note".
   kVerdict = 8,    // `verdict` and `cause`.
-  kReceipt = 9,    // `receipt` of the teardown; the last event but the final kState.
+  kReceipt = 9,    // `receipt` of the teardown; the last event but the final kState, unless something is ending yet.
+  kHeld = 10,  // After DELETED: `receipt.blockers` keep the platform from forgetting `receipt.ending`; none: no more.
+  kGone = 11,  // After DELETED: the platform has forgotten `receipt.ending`. The very last event.
 };
 
 struct PlannedNode {

@@ -78,6 +78,10 @@ struct Report {
   absl::Duration overhead;  // Wall time until the verdict minus the links of nodes.
   bool torn_down = false;
   Receipt teardown;
+  absl::Time released_at = absl::InfiniteFuture();        // Everything had ended and was given back.
+  absl::Time gone_at = absl::InfiniteFuture();            // Its platform had forgotten it, too; often the same moment.
+  absl::Duration gone_after = -absl::InfiniteDuration();  // Since the teardown began; where something was ending yet.
+  std::vector<std::string> held;                          // What keeps it from being gone, as last told, verbatim.
 };
 
 }  // namespace mayfly

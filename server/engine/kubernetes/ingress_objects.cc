@@ -108,6 +108,11 @@ std::string IngressesPath(absl::string_view space) {
   return absl::StrCat(kNetworkingApi, "/namespaces/", space, "/ingresses");
 }
 
+std::string IngressBackend(const json& ingress) {
+  const json::json_pointer name("/spec/rules/0/http/paths/0/backend/service/name");
+  return ingress.contains(name) && ingress.at(name).is_string() ? ingress.at(name).get<std::string>() : "";
+}
+
 std::string IngressAddress(const json& ingress) {
   const json* at = &ingress;
   for (const char* key : {"status", "loadBalancer", "ingress"}) {

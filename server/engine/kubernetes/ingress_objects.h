@@ -37,6 +37,9 @@ std::vector<Creation> IngressObjects(const Place& place, absl::string_view node,
                                      const IngressOptions& options);
 std::string IngressesPath(absl::string_view space);
 
+// The service that an Ingress of ours leads to; empty: it is none.
+std::string IngressBackend(const nlohmann::json& ingress);
+
 // The first address in the status of an Ingress, IP or host name; empty while the controller has not taken it.
 std::string IngressAddress(const nlohmann::json& ingress);
 

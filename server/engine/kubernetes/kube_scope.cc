@@ -39,6 +39,7 @@ KubeScope::~KubeScope() {
   host_->reactor().CancelTimer(release_limit_);
   host_->reactor().CancelTimer(tell_again_);
   host_->reactor().CancelTimer(wait_limit_);
+  host_->reactor().CancelTimer(late_timer_);
 }
 
 KubeScope::Answer KubeScope::Guarded(Answer fn) {
@@ -220,6 +221,7 @@ void KubeScope::Adopt(const json& space) {
   if (!place_.given.empty()) {
     if (const absl::Status entered = EnterGiven(); !entered.ok()) return Fail(CauseOfRefusal(entered));
   }
+  last_seen_ = space;
   if (entry_.ready) {
     phase_ = Phase::kReady;
     MakeRelay();
@@ -240,6 +242,7 @@ void KubeScope::Lose(const std::string& message) {
 void KubeScope::Prepare(const NodeRef& ref, const ProcessSpec& process) {
   KubeNode& node = AddNode(ref.node, process.replicas > 1);
   if (phase_ == Phase::kReady) {
+    DropRoutes(ref.node, process);
     if (relay_ != nullptr) {
       relay_->Expect(process, std::max(process.replicas, 1) * (1 + static_cast<int>(process.sidecars.size())));
     }

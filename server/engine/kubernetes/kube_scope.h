@@ -155,12 +155,15 @@ class KubeScope final : public PodHost {
   // What bears the notes: the kube namespace, or in a given one the gate's ConfigMap.
   Creation NoteBearer() const;
   void TellByObject(std::vector<Creation>* wanted);
+  void TellHeld();
   Answer Guarded(Answer fn);
   absl::Status ExposeOnHost(const NodeRef& ref, int port, int host_port);
   void ExposeByIngress(const NodeRef& ref, int port, const ProcessSpec& process);
   void TellExposed(const NodeRef& ref, int port, const IngressRoute::Told& told);
   void SetRoutesReady(const NodeRef& ref, bool ready);
+  void DropRoutes(const std::string& node, const ProcessSpec& process);
   void RemoveRoutes();
+  void RemoveIngress(const std::string& name, const nlohmann::json& ingress);
 
   ScopeHost* const host_;
   JournalEntry entry_;
@@ -168,9 +171,9 @@ class KubeScope final : public PodHost {
   Phase phase_ = Phase::kCreating;
   UniqueFd log_folder_;
   std::map<std::string, std::unique_ptr<KubeNode>> nodes_;
-  std::map<std::string, std::string> addresses_;  // Exposed, by "node:port".
-  std::vector<std::unique_ptr<TcpProxy>> proxies_;
-  std::unique_ptr<GateRelay> relay_;  // Null where gates call the server itself.
+  std::map<std::string, std::string> addresses_;              // Exposed, by "node:port".
+  std::map<std::string, std::unique_ptr<TcpProxy>> proxies_;  // The same.
+  std::unique_ptr<GateRelay> relay_;                          // Null where gates call the server itself.
   struct Route {
     NodeRef ref;  // The latest that asked.
     int port = 0;
@@ -178,16 +181,20 @@ class KubeScope final : public PodHost {
   };
   std::map<std::string, Route> routes_;              // By the name of their Ingress.
   std::map<std::string, nlohmann::json> ingresses_;  // As the cluster has them.
+  std::set<std::string> dropped_;                    // Not exposed any more before the cluster told of them.
   std::vector<std::function<void()>> waiting_;       // Until it is ready.
   int objects_missing_ = 0;
   bool making_ = false;  // The answer to the namespace's creation has not come.
   bool deletion_accepted_ = false, namespace_gone_ = false;
+  bool refused_ = false;  // Its deletion, until Destroy is called again.
   absl::Duration destroyed_at_;
   Receipt receipt_;
-  std::vector<std::string> blockers_;
+  std::vector<std::string> blockers_;  // What keeps the namespace, as last told.
+  nlohmann::json last_seen_;           // The namespace.
+  bool late_ = false;
   std::map<std::string, std::string> notes_;  // Annotations that the namespace has of us, as far as known.
   bool telling_ = false;
-  Reactor::TimerId retry_ = 0, release_limit_ = 0, tell_again_ = 0, wait_limit_ = 0;
+  Reactor::TimerId retry_ = 0, release_limit_ = 0, tell_again_ = 0, wait_limit_ = 0, late_timer_ = 0;
   bool queued_ = false;  // For a kube namespace.
   int retries_ = 0;
   PullSecret pull_secret_;

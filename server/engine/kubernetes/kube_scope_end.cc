@@ -6,7 +6,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "mayfly/base/text.h"
 #include "server/engine/kubernetes/client/api_client.h"
+#include "server/engine/kubernetes/client/api_error.h"
 #include "server/engine/kubernetes/kube_scope.h"
 #include "server/obs/log.h"
 
@@ -18,27 +20,47 @@ using nlohmann::json;
 // A gate that does not answer (its machine is gone, its connection is cut) leaves it to the kubelet, which is slower.
 constexpr absl::Duration kReleaseLimit = absl::Seconds(10);
 
-// What keeps a kube namespace, in the cluster's own words.
-std::vector<std::string> BlockersOf(const json& object) {
-  std::vector<std::string> out;
+// A kube namespace that has things in it for so long does not end by itself.
+constexpr absl::Duration kUsualEnd = absl::Seconds(15);
+
+constexpr size_t kMostSaid = 2048;  // Bytes of one condition's words, which may be a webhook's.
+
+// What keeps a kube namespace, in the cluster's own words: contents that it cannot list or delete, and finalizers. That
+// something is still there is usual for a while; it counts beside those, or when it is `late`.
+std::vector<std::string> BlockersOf(const json& object, bool late) {
+  std::vector<std::string> out, remaining;
+  if (!object.is_object()) return out;
   const json& status = object.value("status", json::object());
   for (const json& condition : status.value("conditions", json::array())) {
     const std::string type = condition.value("type", "");
     if (condition.value("status", "") != "True") continue;
-    if (!absl::StartsWith(type, "NamespaceDeletion") && type != "NamespaceContentRemaining" &&
-        type != "NamespaceFinalizersRemaining") {
-      continue;
+    const std::string said = condition.value("message", "");
+    std::string line = EscapeLine(absl::StrCat(type, ": ", absl::string_view(said).substr(0, kMostSaid)));
+    if (absl::StartsWith(type, "NamespaceDeletion") || type == "NamespaceFinalizersRemaining") {
+      out.push_back(std::move(line));
+    } else if (type == "NamespaceContentRemaining") {
+      remaining.push_back(std::move(line));
     }
-    out.push_back(absl::StrCat(type, ": ", condition.value("message", "")));
   }
+  if (late || !out.empty()) out.insert(out.end(), remaining.begin(), remaining.end());
   return out;
+}
+
+// No trouble on the way there, but a no: missing rights, or a webhook that denies or does not answer.
+bool IsRefusal(const absl::Status& status) {
+  const kube::ApiFailure failure = kube::FailureOf(status);
+  if (failure.http == 0) return false;
+  return failure.http < 429 || absl::StrContains(failure.message, "webhook");
 }
 
 }  // namespace
 
 void KubeScope::Destroy() {
   if (phase_ == Phase::kReleased) return EmitScope(EngineEvent::Kind::kScopeReleased, Cause(), receipt_);
-  if (phase_ == Phase::kDestroying) return;
+  if (phase_ == Phase::kDestroying) {
+    if (std::exchange(refused_, false)) BeginDeletion();
+    return;
+  }
   phase_ = Phase::kDestroying;
   destroyed_at_ = reactor().Now();
   entry_.destroying = true;
@@ -91,7 +113,13 @@ void KubeScope::BeginDeletion() {
       return TryRelease();
     }
     LogWarning(answer.status().message());
-    blockers_ = {absl::StrCat("kube namespace ", place_.space(), ": ", answer.status().message())};
+    if (IsRefusal(answer.status())) {
+      // Whoever hears that asks again.
+      refused_ = true;
+      Receipt held;
+      held.blockers = {absl::StrCat("kube namespace ", place_.space(), ": ", answer.status().message())};
+      return EmitScope(EngineEvent::Kind::kScopeReleased, Cause(), std::move(held));
+    }
     retry_ = reactor().AddTimer(absl::Seconds(std::min(1 << std::min(retries_++, 5), 30)), [this] { BeginDeletion(); });
   })));
 }
@@ -121,8 +149,32 @@ void KubeScope::TryRelease() {
   for (const auto& [name, node] : nodes_) node->OnGone();
   reactor().CancelTimer(release_limit_);
   receipt_.took = reactor().Now() - destroyed_at_;
+  if (!namespace_gone_) {
+    receipt_.ending =
+        absl::StrCat(place_.given.empty() ? "kube namespace " : "what it had in kube namespace ", place_.space());
+  }
   EmitScope(EngineEvent::Kind::kScopeReleased, Cause(), receipt_);
-  if (namespace_gone_) Gone();
+  if (namespace_gone_) return Gone();
+  TellHeld();
+  late_timer_ = reactor().AddTimer(kUsualEnd, [this] {
+    late_ = true;
+    TellHeld();
+  });
+}
+
+// Every change of what keeps the namespace, from the release on.
+void KubeScope::TellHeld() {
+  if (phase_ != Phase::kReleased) return;
+  std::vector<std::string> blockers = BlockersOf(last_seen_, late_);
+  if (blockers == blockers_) return;
+  blockers_ = std::move(blockers);
+  Receipt held;
+  held.ending = receipt_.ending;
+  held.blockers = blockers_;
+  for (const std::string& blocker : blockers_) {
+    LogInfo("a kube namespace stays", {{"namespace", place_.space()}, {"because", blocker}});
+  }
+  EmitScope(EngineEvent::Kind::kScopeHeld, Cause(), std::move(held));
 }
 
 void KubeScope::Gone() {
@@ -141,6 +193,7 @@ void KubeScope::OnNamespace(const json* object) {
     deletion_accepted_ = true;
     return TryRelease();
   }
+  last_seen_ = *object;
   if (!ended()) {
     if (phase_ == Phase::kReady && object->at("metadata").contains("deletionTimestamp")) {
       phase_ = Phase::kFailed;
@@ -151,12 +204,7 @@ void KubeScope::OnNamespace(const json* object) {
     }
     return;
   }
-  const std::vector<std::string> blockers = BlockersOf(*object);
-  if (blockers == blockers_) return;
-  blockers_ = blockers;
-  for (const std::string& blocker : blockers_) {
-    LogInfo(absl::StrCat("kube namespace ", place_.space(), " stays: ", blocker));
-  }
+  TellHeld();
 }
 
 }  // namespace mayfly::kubernetes

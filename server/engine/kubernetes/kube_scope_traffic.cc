@@ -1,7 +1,9 @@
 // How what an environment exposes is reached: through a proxy on the server's loopback, or the cluster's ingress.
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
 #include "server/engine/kubernetes/client/api_client.h"
@@ -36,7 +38,7 @@ absl::Status KubeScope::ExposeOnHost(const NodeRef& ref, int port, int host_port
       });
     };
     MAYFLY_ASSIGN_OR_RETURN(auto proxy, TcpProxy::Create(reactor(), fd, connect));
-    proxies_.push_back(std::move(proxy));
+    proxies_[key] = std::move(proxy);
     addresses_[key] = address;
   }
   TellExposed(ref, port, {addresses_[key], "", ""});
@@ -45,6 +47,7 @@ absl::Status KubeScope::ExposeOnHost(const NodeRef& ref, int port, int host_port
 
 void KubeScope::ExposeByIngress(const NodeRef& ref, int port, const ProcessSpec& process) {
   const std::string label = IngressLabel(process, ref.node, port, entry_.spec.environment);
+  dropped_.erase(label);
   Route& route = routes_[label];
   route.ref = ref;
   route.port = port;
@@ -90,6 +93,8 @@ void KubeScope::OnIngress(const std::string& name, const json* ingress) {
     ingresses_.erase(name);
     return;
   }
+  // It was on its way when it was dropped.
+  if (dropped_.erase(name) > 0 && !ended()) return RemoveIngress(name, *ingress);
   ingresses_[name] = *ingress;
   if (ended()) return RemoveRoutes();
   if (route != routes_.end()) route->second.route->OnObject(*ingress);
@@ -107,22 +112,49 @@ std::vector<GateLink*> KubeScope::Gates() {
   return links;
 }
 
+// What this node exposed before and does not any more, as `process` has it.
+void KubeScope::DropRoutes(const std::string& node, const ProcessSpec& process) {
+  std::set<std::string> labels, keys;
+  for (const Port& port : process.ports) {
+    if (!port.expose) continue;
+    labels.insert(IngressLabel(process, node, port.number, entry_.spec.environment));
+    keys.insert(absl::StrCat(node, ":", port.number));
+  }
+  for (auto it = routes_.begin(); it != routes_.end();) {
+    const bool drop = it->second.ref.node == node && labels.count(it->first) == 0;
+    if (drop && ingresses_.count(it->first) == 0) dropped_.insert(it->first);
+    it = drop ? routes_.erase(it) : std::next(it);
+  }
+  for (auto it = ingresses_.begin(); it != ingresses_.end();) {
+    const bool drop = IngressBackend(it->second) == node && labels.count(it->first) == 0;
+    if (drop) RemoveIngress(it->first, it->second);
+    it = drop ? ingresses_.erase(it) : std::next(it);
+  }
+  for (auto it = addresses_.begin(); it != addresses_.end();) {
+    const bool drop = absl::StartsWith(it->first, node + ":") && keys.count(it->first) == 0;
+    if (drop) proxies_.erase(it->first);
+    it = drop ? addresses_.erase(it) : std::next(it);
+  }
+}
+
 // Before the namespace ends: the next environment of the same name has the same hosts.
 void KubeScope::RemoveRoutes() {
   routes_.clear();
-  for (const auto& [name, ingress] : std::exchange(ingresses_, {})) {
-    kube::DeleteOptions options;
-    options.uid = ingress.value("metadata", json::object()).value("uid", "");
-    if (options.uid.empty()) continue;
-    host_->api().Delete(
-        absl::StrCat(IngressesPath(place_.space()), "/", name), options,
-        host_->Here([](const absl::StatusOr<json>& answer) {
-          // The namespace's end takes it along.
-          if (!answer.ok() && !absl::IsCancelled(answer.status()) && !absl::IsFailedPrecondition(answer.status())) {
-            LogWarning(answer.status().message());
-          }
-        }));
-  }
+  for (const auto& [name, ingress] : std::exchange(ingresses_, {})) RemoveIngress(name, ingress);
+}
+
+void KubeScope::RemoveIngress(const std::string& name, const json& ingress) {
+  kube::DeleteOptions options;
+  options.uid = ingress.value("metadata", json::object()).value("uid", "");
+  if (options.uid.empty()) return;
+  host_->api().Delete(
+      absl::StrCat(IngressesPath(place_.space()), "/", name), options,
+      host_->Here([](const absl::StatusOr<json>& answer) {
+        // The namespace's end takes it along.
+        if (!answer.ok() && !absl::IsCancelled(answer.status()) && !absl::IsFailedPrecondition(answer.status())) {
+          LogWarning(answer.status().message());
+        }
+      }));
 }
 
 }  // namespace mayfly::kubernetes

@@ -84,6 +84,7 @@ _mayfly() {
     'down|--tls-ca') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|--tls-cert') COMPREPLY=($(compgen -f -- "$cur")); return ;;
     'down|--tls-key') COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    'down|--wait') COMPREPLY=($(compgen -W 'released gone' -- "$cur")); return ;;
     'down|--timeout') COMPREPLY=(); return ;;
     'extend|--output') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
     'extend|-o') COMPREPLY=($(compgen -W 'table json yaml name dot env junit markdown' -- "$cur")); return ;;
@@ -301,7 +302,7 @@ _mayfly() {
     'up') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --label --replay --no-wait --timeout --on-interrupt' ;;
     'run') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl --profile --set --env-file --secret --label --test --keep-on-failure --report-dir --junit --no-wait --timeout --on-interrupt' ;;
     'test') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --report-dir --junit --no-wait --timeout --on-interrupt' ;;
-    'down') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --graceful --all --no-wait --timeout' ;;
+    'down') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --graceful --all --no-wait --wait --timeout' ;;
     'extend') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --ttl' ;;
     'restart') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key --no-wait --timeout --on-interrupt' ;;
     'get') words='--help -h --output -o --color --quiet -q --verbose -v --file -f --name --engine --state-dir --server --token-file --tls-ca --tls-cert --tls-key' ;;

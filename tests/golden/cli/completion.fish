@@ -133,6 +133,7 @@ complete -c mayfly -n '__fish_seen_subcommand_from down' -l tls-key -r -F -d 'PE
 complete -c mayfly -n '__fish_seen_subcommand_from down' -l graceful -d 'stop services in order, with their signals, before removing'
 complete -c mayfly -n '__fish_seen_subcommand_from down' -l all -d 'every environment'
 complete -c mayfly -n '__fish_seen_subcommand_from down' -l no-wait -d 'return once it is accepted'
+complete -c mayfly -n '__fish_seen_subcommand_from down' -l wait -x -a 'released gone' -d 'until everything has ended (released, the default), or until the cluster has forgotten it, too (gone)'
 complete -c mayfly -n '__fish_seen_subcommand_from down' -l timeout -x -d 'wait at most this long, then exit with 124'
 complete -c mayfly -n '__fish_seen_subcommand_from extend' -l help -d 'Print this help message and exit'
 complete -c mayfly -n '__fish_seen_subcommand_from extend' -s h -d 'Print this help message and exit'

@@ -140,6 +140,7 @@ _mayfly() {
         '--graceful[stop services in order, with their signals, before removing]' \
         '--all[every environment]' \
         '--no-wait[return once it is accepted]' \
+        '--wait=[until everything has ended (released, the default), or until the cluster has forgotten it, too (gone)]:value:(released gone)' \
         '--timeout=[wait at most this long, then exit with 124]:value:' \
         '*:word:_files'
       ;;

@@ -110,7 +110,7 @@ class Environments(WithServer):
     def test_the_shop_comes_up_is_tested_and_goes(self):
         said = self.server.run("run", "-f", ENVSPECS / "shop")
         self.assertIn("3 test jobs passed (11 tests)", said)
-        self.assertRegex(said, r"teardown complete in .*: .*kube namespace \S+\s+is\s+still\s+ending")
+        self.assertRegex(said, r"(?s)teardown\s+complete\s+in .*kube\s+namespace\s+\S+\s+is\s+still\s+ending")
         self.assertEqual(gates(), [])
 
     def test_a_killed_server_goes_on_where_it_was(self):

@@ -148,7 +148,13 @@ absl::StatusOr<std::optional<LocalServer>> TryToStart(const StartOptions& option
   const off_t log_start = lseek(log_fd.get(), 0, SEEK_END);
   MAYFLY_ASSIGN_OR_RETURN(const SpawnedServer child,
                           SpawnServer(binary, options.state_dir, options.exit_when_idle, log_fd.get(), options.engine));
-  MAYFLY_RETURN_IF_ERROR(WaitFor({child.ready.get()}, options.cancel_fd, deadline, "mayflyd did not serve in time"));
+  if (const absl::Status waited = WaitFor({child.ready.get()}, options.cancel_fd, deadline, "late"); !waited.ok()) {
+    if (!absl::IsUnavailable(waited)) return waited;
+    return absl::UnavailableError(absl::StrCat(
+        "mayflyd did not serve within ", mayfly::FormatDuration(options.timeout), " and goes on trying (see ", log, ")",
+        options.engine == "kubernetes" ? ": does the API server of your kubeconfig answer?" : "",
+        LastWords(log, log_start)));
+  }
   char line[256];
   if (read(child.ready.get(), line, sizeof(line)) > 0) {
     MAYFLY_ASSIGN_OR_RETURN(LocalServer server, FindServer(options.state_dir));

@@ -1,13 +1,17 @@
 #include "server/app/engine_host.h"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "mayfly/base/status.h"
+#include "mayfly/base/text.h"
 #include "server/engine/kubernetes/client/credentials.h"
 #include "server/engine/kubernetes/client/kubeconfig.h"
 #include "server/engine/kubernetes/kubernetes_engine.h"
 #include "server/engine/kubernetes/namespace_pool.h"
+#include "server/engine/local/descriptor.h"
 #include "server/engine/local/launcher.h"
 #include "server/engine/local/local_engine.h"
 #include "server/engine/parts/log_reader.h"
@@ -97,7 +101,29 @@ absl::StatusOr<kube::KubeContext> FindCluster(const EngineHostOptions& options) 
 
 }  // namespace
 
+namespace {
+
+// An engine that finds nothing of its own would have every environment of the other one called lost.
+absl::Status CheckWhose(const EngineHostOptions& options) {
+  std::string other;
+  if (options.engine == "local") {
+    std::error_code none;
+    for (const auto& file : std::filesystem::directory_iterator(options.state_dir + "/kubernetes", none)) {
+      if (file.path().extension() == ".json") other = "kubernetes";
+    }
+  } else if (const auto scopes = local::ListScopes(options.state_dir); scopes.ok() && !scopes->empty()) {
+    other = "local";
+  }
+  if (other.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("state folder '", EscapeLine(options.state_dir), "' holds environments of the engine ", other,
+                   ": start the server with --engine ", other, ", or with another --state-dir"));
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<EngineHost>> MakeEngineHost(const EngineHostOptions& options) {
+  MAYFLY_RETURN_IF_ERROR(CheckWhose(options));
   if (options.engine == "kubernetes") {
     if (!options.kube_namespaces.empty()) {
       MAYFLY_RETURN_IF_ERROR(

@@ -25,7 +25,7 @@ const std::vector<CauseInfo>& CauseTable() {
       {C::kImageNotFound, "IMAGE_NOT_FOUND", "The registry has no such image.",
        "Check name and tag of `image`, and that it was pushed."},
       {C::kRegistryAccess, "REGISTRY_ACCESS", "The registry wants other credentials for the image.",
-       "Check that the cluster's machines may pull it: mayfly brings no credentials of its own for registries."},
+       "Give the server credentials with --registry-config, or check that the cluster's machines may pull it."},
       {C::kImageName, "IMAGE_NAME_INVALID", "What `image` says is no name of an image.",
        "Write it as registry/repository:tag, in lower case."},
       {C::kRegistryUnreachable, "REGISTRY_UNREACHABLE",
@@ -76,6 +76,9 @@ const std::vector<CauseInfo>& CauseTable() {
        "Somebody has deleted it: create the environment again."},
       {C::kMachineLost, "MACHINE_LOST", "The machine under it does not answer any more.",
        "Create the environment again; the cluster will choose another machine."},
+      {C::kServerUnreached, "SERVER_UNREACHED", "Its pod runs, but cannot call the server.",
+       "Start the server with --gate-relay (MAYFLY_GATE_RELAY=1), or with --gate-listen and an address that pods "
+       "reach."},
       {C::kSpecInvalid, "SPEC_INVALID", "The spec has errors.", "Run `mayfly lint`."},
       {C::kUnsupported, "UNSUPPORTED", "The spec asks for something that this engine cannot do.", "See the message."},
       {C::kCancelled, "CANCELLED", "Somebody cancelled it.", ""},

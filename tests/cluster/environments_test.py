@@ -128,6 +128,10 @@ class Environments(WithServer):
         self.server.run("up", "-f", ENVSPECS / "hello")
         running = gates()
         self.server.kill()
+        # One for this machine would find nothing of its own, and call it lost.
+        other = subprocess.run([BIN / "mayflyd", "--state-dir", self.server.folder], capture_output=True, text=True, timeout=60, check=False)
+        self.assertNotEqual(other.returncode, 0)
+        self.assertIn("holds environments of the engine kubernetes", other.stderr)
         self.server.start()
         self.assertIn("ACTIVE", self.server.run("get", "hello"))
         self.assertEqual(gates(), running)

@@ -74,6 +74,12 @@ class Relays(unittest.TestCase):
         self.server.run("down", "hello")
         self.assertEqual(services(), [])
 
+    def test_pods_that_do_not_reach_the_server_are_told_of_with_the_way_out(self):
+        self.server.flags = ("--gate-listen", "127.0.0.1:9997")
+        self.server.start()
+        said = self.server.run("up", "-f", ENVSPECS / "hello", "--timeout", "25s", "-v", good=False, progress=True)
+        self.assertIn("its pod runs, but has not reached the server at 127.0.0.1:9997", said)
+
     def test_without_the_right_to_reach_into_pods_the_cause_says_so(self):
         rules = (rights_test.DEPLOY / "rbac-cluster.yml").read_text().replace("pods/portforward", "pods/none")
         kubectl("apply", "-f", "-", data=rules)

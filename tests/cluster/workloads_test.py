@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """A service with replicas on the real cluster, through mayflyd: requests by its name, a pod deleted by hand, a killed server."""
 import json
+import os
 import pathlib
 import signal
 import tempfile
@@ -8,7 +9,7 @@ import unittest
 
 import cluster_test
 import environments_test
-from environments_test import kubectl, until
+from environments_test import gates, kubectl, until
 
 SERVER = """
 import http.server, socket
@@ -93,6 +94,8 @@ class Workloads(unittest.TestCase):
         self.server.start()
         self.assertIn("ACTIVE", self.server.run("get", "many"))
         self.assertIn(self.server.run("exec", "-T", "--name", "many", "web", "--", "hostname").strip(), self.pods())
+        # One gate that does not answer any more does not keep the others, nor the end of `down`.
+        os.kill(gates()[0], signal.SIGSTOP)
         self.server.run("down", "many")
         until("its namespace is gone", lambda: not self.own())
 

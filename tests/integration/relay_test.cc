@@ -113,6 +113,7 @@ TEST_F(RelayTest, AGateAndTheServerHearEachOther) {
   EXPECT_EQ(Line(server), "0.0.0.0");  // There is no network but the loopback here.
   const UniqueFd gate = Call(kRelayPort);
   Say(gate, "hello");
+  EXPECT_EQ(Line(server), "127.0.0.1");
   EXPECT_EQ(Hear(server, 5), "hello");
   Say(server, "welcome");
   EXPECT_EQ(Hear(gate, 7), "welcome");
@@ -125,6 +126,8 @@ TEST_F(RelayTest, AGateThatCallsFirstIsHeardWhenTheServerComes) {
   const UniqueFd server = Call(kRelayBackPort), next = Call(kRelayBackPort);
   Line(server);
   Line(next);
+  EXPECT_EQ(Line(server), "127.0.0.1");
+  EXPECT_EQ(Line(next), "127.0.0.1");
   EXPECT_EQ(Hear(server, 3), "one");
   EXPECT_EQ(Hear(next, 3), "two");
 }
@@ -136,6 +139,7 @@ TEST_F(RelayTest, SilentCallersTakeNoConnectionAndKeepNobodyOut) {
   for (int i = 0; i < 700; ++i) silent.push_back(Call(kRelayPort));
   const UniqueFd gate = Call(kRelayPort);
   Say(gate, "hello");
+  EXPECT_EQ(Line(server), "127.0.0.1");
   EXPECT_EQ(Hear(server, 5), "hello");
   EXPECT_TRUE(Ended(silent.front()));
 }
@@ -144,12 +148,14 @@ TEST_F(RelayTest, AnEndIsPassedOnBothWays) {
   UniqueFd server = Call(kRelayBackPort), gate = Call(kRelayPort);
   Line(server);
   Say(gate, "x");
+  Line(server);
   Hear(server, 1);
   gate.reset();
   EXPECT_TRUE(Ended(server));
   UniqueFd other = Call(kRelayBackPort), again = Call(kRelayPort);
   Line(other);
   Say(again, "y");
+  Line(other);
   EXPECT_EQ(Hear(other, 1), "y");
   other.reset();
   EXPECT_TRUE(Ended(again));
@@ -158,6 +164,9 @@ TEST_F(RelayTest, AnEndIsPassedOnBothWays) {
 TEST_F(RelayTest, MegabytesArriveWholeAtAReaderThatIsSlow) {
   const UniqueFd server = Call(kRelayBackPort), gate = Call(kRelayPort);
   Line(server);
+  Say(gate, "x");
+  Line(server);
+  Hear(server, 1);
   std::string sent(16 << 20, '\0');
   for (size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<char>(i * 2654435761U >> 13);
   for (const auto& [from, to] : {std::make_pair(gate.get(), &server), std::make_pair(server.get(), &gate)}) {
@@ -194,7 +203,10 @@ class RelayStreamTest : public RelayTest {
   void Open() {
     RelayStream::Callbacks callbacks;
     callbacks.on_greeting = [this](const std::string& address) { greeting_ = address; };
-    callbacks.on_gate = [this](UniqueFd socket) { gate_ = std::move(socket); };
+    callbacks.on_gate = [this](UniqueFd socket, const std::string& peer) {
+      gate_ = std::move(socket);
+      EXPECT_EQ(peer, "127.0.0.1");
+    };
     callbacks.on_end = [this](const absl::Status& status) { ended_ = std::make_unique<absl::Status>(status); };
     const auto post = [this](std::function<void()> fn) { reactor_.AddTimer(absl::ZeroDuration(), std::move(fn)); };
     stream_ = std::make_unique<RelayStream>(

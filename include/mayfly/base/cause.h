@@ -49,6 +49,7 @@ enum class CauseCode {
   kScopeTerminating = 507,  // The environment's place is being deleted by somebody else.
   kAccountMissing = 508,    // The service account is not there.
   kMachineLost = 509,       // The machine under it does not answer any more.
+  kServerUnreached = 510,   // What runs there cannot call the server.
   kSpecInvalid = 601,
   kUnsupported = 602,  // The spec asks for what this engine cannot do.
   kCancelled = 603,

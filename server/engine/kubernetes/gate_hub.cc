@@ -1,5 +1,6 @@
 #include "server/engine/kubernetes/gate_hub.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/crypto.h>
@@ -103,7 +104,9 @@ GateHub::~GateHub() {
 
 void GateHub::Accept() {
   for (;;) {
-    UniqueFd fd(accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    sockaddr_in from{};
+    socklen_t size = sizeof from;
+    UniqueFd fd(accept4(socket_.get(), reinterpret_cast<sockaddr*>(&from), &size, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!fd.valid()) {
       if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) Pause();
       return;
@@ -111,11 +114,12 @@ void GateHub::Accept() {
     const int on = 1;
     setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    Take(std::move(fd));
+    char peer[INET_ADDRSTRLEN] = "";
+    Take(std::move(fd), from.sin_family == AF_INET ? inet_ntop(AF_INET, &from.sin_addr, peer, sizeof peer) : "");
   }
 }
 
-void GateHub::Take(UniqueFd fd) {
+void GateHub::Take(UniqueFd fd, std::string peer) {
   // The one that has waited longest makes way: silence must not keep the others out.
   if (callers_.size() >= kMostCallers) Drop(callers_.begin()->first);
   const uint64_t id = next_caller_++;
@@ -125,6 +129,7 @@ void GateHub::Take(UniqueFd fd) {
   };
   callbacks.on_lost = [this, id] { Drop(id); };
   Caller& caller = callers_[id];
+  caller.peer = std::move(peer);
   caller.limit = reactor_.AddTimer(kHelloLimit, [this, id] { Drop(id); });
   caller.link = std::make_unique<GateLink>(reactor_, std::move(fd), std::move(callbacks));
 }
@@ -145,6 +150,7 @@ void GateHub::OnHello(uint64_t id, bool one_shot, absl::string_view text) {
   }
   if (!hello.ok()) return Drop(id);
   hello->one_shot = one_shot;
+  hello->peer = callers_[id].peer;
   std::unique_ptr<GateLink> link = std::move(callers_[id].link);
   link->SetCallbacks({});
   Drop(id);

@@ -20,7 +20,8 @@ struct GateHello {
   int version = GATE_VERSION;  // Of the protocol, as that gate speaks it: from 1 to the server's own.
   std::string scope;
   std::string pod;
-  std::string address;  // Of the pod, IPv4.
+  std::string address;  // Of the pod, IPv4, as it says itself.
+  std::string peer;     // From where it called, as the network says; empty where nobody knows.
   bool one_shot = false;
   int64_t now_us = 0;  // By the pod's machine's clock.
   enum class State { kWaiting, kRunning, kReady, kEnded, kFailed } state = State::kWaiting;
@@ -44,14 +45,15 @@ class GateHub {
   GateHub(const GateHub&) = delete;
   GateHub& operator=(const GateHub&) = delete;
 
-  // A connected socket at whose other end a gate speaks, as if it had called.
-  void Take(UniqueFd socket);
+  // A connected socket at whose other end a gate speaks, as if it had called from `peer`.
+  void Take(UniqueFd socket, std::string peer);
 
   const std::string& address() const { return address_; }  // As listened on, with the port.
 
  private:
   struct Caller {
     std::unique_ptr<GateLink> link;
+    std::string peer;
     Reactor::TimerId limit = 0;
   };
   GateHub(Reactor& reactor, UniqueFd socket, std::string address, std::string secret, OnGate on_gate, int newest);

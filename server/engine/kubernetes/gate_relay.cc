@@ -17,7 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr char kRelayName[] = "mayfly-gates";
 // Connections that wait for a gate: those that are to call, and some for gates that call again.
 constexpr int kSpare = 2, kMostIdle = 64;
 // Until the pod's process listens; nobody tells when.
@@ -164,9 +163,9 @@ void GateRelay::Open() {
   const auto self = std::make_shared<RelayStream*>(nullptr);
   RelayStream::Callbacks callbacks;
   callbacks.on_greeting = [this, self](const std::string& address) { OnGreeting(*self, address); };
-  callbacks.on_gate = [this](UniqueFd socket) {
+  callbacks.on_gate = [this](UniqueFd socket, const std::string& peer) {
     expected_ = std::max(expected_ - 1, 0);
-    access_.on_gate(std::move(socket));
+    access_.on_gate(std::move(socket), peer);
     Fill();
   };
   callbacks.on_end = [this, self](const absl::Status& status) { OnEnd(*self, status); };
@@ -187,8 +186,6 @@ void GateRelay::OnGreeting(RelayStream*, const std::string& address) {
 void GateRelay::OnEnd(RelayStream* stream, const absl::Status& status) {
   const auto it = std::find_if(streams_.begin(), streams_.end(), [stream](const auto& s) { return s.get() == stream; });
   if (it == streams_.end()) return;
-  // A gate whose connection broke calls again.
-  if (stream->joined()) ++expected_;
   const bool greeted = stream->greeted();
   streams_.erase(it);
   if (greeted) return Fill();

@@ -18,8 +18,9 @@ namespace mayfly::kubernetes {
 
 // The label kNode of the relay's pod. No node of an environment is named so: a test's name has another first part.
 inline constexpr char kRelayNode[] = "relay.mayfly";
-inline constexpr int kRelayPort = 9444;      // Of the pod, for gates.
-inline constexpr int kRelayBackPort = 9445;  // On the pod's loopback, for the server.
+inline constexpr char kRelayName[] = "mayfly-gates";  // Of its Service: no service of an environment is named so.
+inline constexpr int kRelayPort = 9444;               // Of the pod, for gates.
+inline constexpr int kRelayBackPort = 9445;           // On the pod's loopback, for the server.
 
 // The Service whose ClusterIP gates call; its endpoints are GateRelay's to write.
 Creation RelayService(const Place& place);
@@ -32,8 +33,8 @@ class GateRelay {
   struct Access {
     // Opens a connection to `port` of a pod's loopback, by the API server.
     std::function<std::unique_ptr<Stream>(const std::string& pod, int port, Stream::Callbacks callbacks)> dial;
-    std::function<void(UniqueFd socket)> on_gate;             // A gate is on the line.
-    std::function<void(const absl::Status& why)> on_refused;  // The cluster does not let us into pods.
+    std::function<void(UniqueFd socket, const std::string& peer)> on_gate;  // A gate is on the line.
+    std::function<void(const absl::Status& why)> on_refused;                // The cluster does not let us into pods.
     RelayStream::Post post;
   };
   // `host` outlives this.

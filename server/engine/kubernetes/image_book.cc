@@ -1,5 +1,7 @@
 #include "server/engine/kubernetes/image_book.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -44,6 +46,16 @@ Cause RefusalOf(const std::string& image, const absl::Status& status) {
     return ImageCause(CauseCode::kImageName, absl::StrCat("'", image, "' is no name of an image"));
   }
   return ImageCause(CodeOf(status), absl::StrCat("image ", image, ": ", status.message()));
+}
+
+// Whether something of it is relative to the image's own working directory, which a pod must be told of.
+bool InOwnFolder(const RenderedFile& file, const ProcessSpec& process) {
+  return !absl::StartsWith(file.path, "/") && !absl::StartsWith(process.image_workdir, "/");
+}
+
+bool NeedsConfig(const ProcessSpec& process) {
+  return process.argv.empty() || std::any_of(process.files.begin(), process.files.end(),
+                                             [&](const RenderedFile& file) { return InOwnFolder(file, process); });
 }
 
 }  // namespace
@@ -111,7 +123,8 @@ void ImageBook::Tell() {
 }
 
 void ImageBook::Resolve(const ProcessSpec& process, std::function<void(ResolvedProcess)> done) {
-  std::map<std::string, bool> names = {{process.image, process.argv.empty()}};  // Whether its own command is meant.
+  std::map<std::string, bool> names = {
+      {process.image, NeedsConfig(process)}};  // Whether more than its digest is asked for.
   for (const Sidecar& sidecar : process.sidecars) names[sidecar.image] |= sidecar.argv.empty();
   for (const auto& [name, with_config] : names) Ask(name, false);
   for (const auto& [name, with_config] : names) {
@@ -166,6 +179,24 @@ Cause ImageBook::TakeCommand(const std::string& name, std::vector<std::string>* 
   return cause;
 }
 
+Cause ImageBook::PlaceFiles(const std::string& name, ProcessSpec* process) {
+  const Entry& entry = entries_[name];
+  for (RenderedFile& file : process->files) {
+    if (!InOwnFolder(file, *process)) continue;
+    if (!entry.config.ok()) {
+      Cause cause = ImageCause(
+          CodeOf(entry.config.status()),
+          absl::StrCat("file '", EscapeLine(file.path), "' is relative to the working directory of image ",
+                       ImageName(name, source_.prefix), ", which cannot be read: ", entry.config.status().message()));
+      cause.hint = "write an absolute path, or an absolute `workdir:`";
+      return cause;
+    }
+    const std::string root = absl::StartsWith(entry.config->workdir, "/") ? entry.config->workdir : "/";
+    file.path = (std::filesystem::path(root) / process->image_workdir / file.path).lexically_normal().string();
+  }
+  return Cause();
+}
+
 ResolvedProcess ImageBook::Complete(ProcessSpec process) {
   ResolvedProcess out;
   const std::string name = process.image;
@@ -183,6 +214,7 @@ ResolvedProcess ImageBook::Complete(ProcessSpec process) {
     if (out.refused.empty()) out.refused = Use(&sidecar.image, &out.registries);
     if (out.refused.empty()) out.refused = TakeCommand(its, &sidecar.argv);
   }
+  if (out.refused.empty()) out.refused = PlaceFiles(name, &process);
   if (out.refused.empty() && own) {
     const registry::ImageConfig& config = *entries_[name].config;
     if (process.image_workdir.empty() && absl::StartsWith(config.workdir, "/")) process.image_workdir = config.workdir;

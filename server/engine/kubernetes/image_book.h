@@ -61,6 +61,8 @@ class ImageBook {
   void OnAnswer(const std::string& name, bool with_config, const absl::StatusOr<registry::Image>& image);
   void Tell();
   ResolvedProcess Complete(ProcessSpec process);
+  // Absolute paths for files that are relative to the image's working directory.
+  Cause PlaceFiles(const std::string& name, ProcessSpec* process);
   Cause TakeCommand(const std::string& name, std::vector<std::string>* argv);
   Cause Use(std::string* image, std::set<std::string>* registries);
 

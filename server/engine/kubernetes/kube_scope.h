@@ -47,7 +47,7 @@ class ScopeHost {
   virtual std::unique_ptr<Stream> DialPod(const std::string& space, const std::string& pod, int port,
                                           Stream::Callbacks callbacks) = 0;
   virtual void Post(std::function<void()> fn) = 0;
-  virtual void OnGateSocket(UniqueFd socket) = 0;
+  virtual void OnGateSocket(UniqueFd socket, const std::string& peer) = 0;
   virtual const IngressOptions& ingress() const = 0;
   // The answer comes on the engine's thread.
   virtual void Ask(http::Request request, std::function<void(http::Outcome)> done) = 0;

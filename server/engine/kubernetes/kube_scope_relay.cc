@@ -14,7 +14,7 @@ void KubeScope::MakeRelay() {
   access.dial = [this](const std::string& pod, int port, Stream::Callbacks callbacks) {
     return host_->DialPod(place_.space(), pod, port, std::move(callbacks));
   };
-  access.on_gate = [this](UniqueFd socket) { host_->OnGateSocket(std::move(socket)); };
+  access.on_gate = [this](UniqueFd socket, const std::string& peer) { host_->OnGateSocket(std::move(socket), peer); };
   access.on_refused = [this](const absl::Status& why) {
     if (phase_ != Phase::kReady) return;
     phase_ = Phase::kFailed;

@@ -227,6 +227,10 @@ absl::Status KubernetesEngineImpl::Prepare(const NodeRef& ref, const ProcessSpec
     if (sidecar.argv.empty()) sidecar.argv = {""};
   }
   MAYFLY_RETURN_IF_ERROR(CheckProcess(with_command));
+  if (options_.gate_relay && (ref.node == kRelayNode || ref.node == kRelayName)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", ref.node, "' is the name of what --gate-relay makes in each environment: take another one"));
+  }
   return OnThread([&]() -> absl::Status {
     MAYFLY_ASSIGN_OR_RETURN(KubeScope* const scope, FindScope(ref.scope));
     if (KubeNode* const node = scope->FindNode(ref.node); node != nullptr) {

@@ -134,7 +134,7 @@ class KubernetesEngineImpl final : public KubernetesEngine, public ScopeHost {
   std::unique_ptr<Stream> DialPod(const std::string& space, const std::string& pod, int port,
                                   Stream::Callbacks callbacks) override;
   void Post(std::function<void()> fn) override { io_.Post(std::move(fn)); }
-  void OnGateSocket(UniqueFd socket) override { hub_->Take(std::move(socket)); }
+  void OnGateSocket(UniqueFd socket, const std::string& peer) override { hub_->Take(std::move(socket), peer); }
   const IngressOptions& ingress() const override { return options_.ingress; }
   void Ask(http::Request request, std::function<void(http::Outcome)> done) override;
   void ConnectOut(const std::string& who, const EgressTarget& target, UniqueFd socket) override;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "mayfly/base/text.h"
 #include "server/engine/kubernetes/claims.h"
 #include "server/engine/kubernetes/egress_objects.h"
 #include "server/engine/kubernetes/object_parts.h"
@@ -383,6 +384,11 @@ absl::Status CheckProcess(const ProcessSpec& process) {
     return absl::InvalidArgumentError("there is no image to run: on Kubernetes every service needs `image:`");
   }
   if (process.argv.empty()) return absl::InvalidArgumentError("there is no command: give it with `run:`");
+  if (int user = 0; !process.user.empty() && !absl::SimpleAtoi(process.user, &user)) {
+    return absl::InvalidArgumentError(absl::StrCat("user '", EscapeLine(process.user),
+                                                   "': names are known to the image only; on Kubernetes give its "
+                                                   "number, and not 0, as nothing runs as root there"));
+  }
   for (const Sidecar& sidecar : process.sidecars) {
     if (!sidecar.image.empty() && !sidecar.argv.empty()) continue;
     return absl::InvalidArgumentError(

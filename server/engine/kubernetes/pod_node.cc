@@ -31,7 +31,8 @@ PodNode::PodNode(PodHost* host, std::string name)
 
 PodNode::~PodNode() {
   EndProbing();
-  for (const Reactor::TimerId timer : {grace_timer_, pending_timer_, held_timer_}) host_->reactor().CancelTimer(timer);
+  for (const Reactor::TimerId timer : {grace_timer_, pending_timer_, held_timer_, call_timer_})
+    host_->reactor().CancelTimer(timer);
 }
 
 PodHost::Answer PodNode::Guarded(std::function<void(const absl::StatusOr<json>&)> fn) {
@@ -66,6 +67,7 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
   }
   if (!uid_.empty()) host_->Delete(absl::StrCat(PodsPath(host_->place().space()), "/", pod()), uid_);
   link_.reset();
+  host_->reactor().CancelTimer(std::exchange(call_timer_, 0));
   claims_.reset();
   sidecars_.reset();
   sidecar_ends_.clear();
@@ -74,6 +76,9 @@ void PodNode::Prepare(int attempt, ProcessSpec process) {
   state_ = State::kPreparing;
   events_.clear();
   uid_.clear();
+  said_.clear();
+  pod_ip_.clear();
+  address_.clear();
   waiting_for_ = deletion_ = Cause();
   one_shot_ = stop_requested_ = start_requested_ = probe_ready_ = endpoints_written_ = routed_ = false;
   output_seen_ = 0;
@@ -116,7 +121,8 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
   LogDebug("gate called", {{"scope", host_->place().scope}, {"node", name_}});
   EndProbing();  // It speaks through the former connection.
   link_ = std::move(link);
-  address_ = hello.address;
+  if (said_ != hello.address) address_.clear();
+  said_ = hello.address;
   clock_ahead_ = host_->reactor().Now() - absl::Microseconds(hello.now_us);
   one_shot_ |= hello.one_shot;
   GateLink::Callbacks callbacks;
@@ -125,11 +131,13 @@ void PodNode::OnGate(const GateHello& hello, std::unique_ptr<GateLink> link) {
   link_->SetCallbacks(std::move(callbacks));
   link_->SendNumber(GATE_WELCOME, output_seen_);
   host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
+  host_->reactor().CancelTimer(std::exchange(call_timer_, 0));
   claims_.reset();
   if (output_ == nullptr) OpenOutput();
   // Only what had its name was ever told that it is ready.
   if (hello.state == GateHello::State::kReady) named_ = endpoints_written_ = true;
-  if (!endpoints_written_) WriteEndpoints(address_);
+  TryAddress(hello.peer);
+  TryAddress(pod_ip_);
   switch (hello.state) {
     case GateHello::State::kWaiting:
       if (state_ == State::kPreparing) {
@@ -244,7 +252,7 @@ void PodNode::BeginProbing() {
                                     },
                                     [this](const ProbeFailure& failure) { OnProbeFailing(failure); }};
   if (ProbesPort(process_.probe)) {
-    gate_prober_ = std::make_unique<GateProber>(host_->reactor(), *link_, process_.probe, address_, callbacks);
+    gate_prober_ = std::make_unique<GateProber>(host_->reactor(), *link_, process_.probe, said_, callbacks);
     return gate_prober_->Start();
   }
   ProberOptions options;

@@ -59,7 +59,7 @@ class PodNode final : public KubeNode {
   bool Known() const override { return held_end_ == nullptr && (!Live() || (link_ != nullptr && !end_follows_)); }
   // The pod that is or was made for this attempt.
   std::string pod() const { return replica_.empty() ? PodName(name_, attempt_) : replica_; }
-  const std::string& address() const { return address_; }  // As its gate said; empty before.
+  const std::string& address() const { return address_; }  // Empty until it is known.
   bool replicated() const override { return false; }
   PodNode* Target() override { return this; }
   PodNode* FindPod(const std::string& name) override { return name == pod() ? this : nullptr; }
@@ -107,6 +107,8 @@ class PodNode final : public KubeNode {
   void OnCreated(const absl::StatusOr<nlohmann::json>& answer);
   void MakeNames(std::vector<Creation> names);
   void WriteEndpoints(const std::string& address);
+  // Others are led to an address only when network or cluster say that it is this pod's.
+  void TryAddress(const std::string& proof);
   void TryStart();
   void OpenOutput();
   void OnFrame(const gate_frame& frame, absl::string_view payload);
@@ -130,6 +132,7 @@ class PodNode final : public KubeNode {
   void KillGate();
   // Something that may pass keeps the pod from running; told, and given up after a while.
   void Wait(Cause cause);
+  void AwaitCall();  // Its container runs: the gate is to call soon.
   void Fail(Cause cause);
   void End(const PodVerdict& verdict);
   Cause Diagnose(int exit_code, int signal, long oom_kills) const;
@@ -146,14 +149,16 @@ class PodNode final : public KubeNode {
   ProcessSpec process_;
   std::vector<EngineEvent> events_;  // Of this attempt.
   std::string uid_;
-  std::string address_;
+  std::string said_;     // Its address, as its gate says.
+  std::string pod_ip_;   // And as the cluster says; empty while it does not.
+  std::string address_;  // The same, once it is known to be its own.
   absl::Duration started_at_;
   absl::Duration clock_ahead_;  // Of ours before the pod's machine's, at most; see Here.
   uint64_t output_seen_ = 0;
   Cause waiting_for_;                      // The latest thing that the pod waits for.
   std::vector<std::string> sidecar_ends_;  // What became of those that did not run on.
   Cause deletion_;                         // Its pod is being deleted, and not by us.
-  Reactor::TimerId grace_timer_ = 0, pending_timer_ = 0;
+  Reactor::TimerId grace_timer_ = 0, pending_timer_ = 0, call_timer_ = 0;
   std::unique_ptr<ClaimWatch> claims_;  // Until its gate calls.
   std::unique_ptr<LogWriter> output_;
   std::unique_ptr<GateLink> link_;

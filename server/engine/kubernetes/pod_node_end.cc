@@ -27,6 +27,16 @@ constexpr absl::Duration kGateGrace = absl::Milliseconds(500);
 // Without an answer by then, the exit is told as it is.
 constexpr absl::Duration kAskLimit = absl::Seconds(1);
 
+// From a running container until its gate has called: milliseconds, or some seconds through a relay.
+constexpr absl::Duration kCallLimit = absl::Seconds(10);
+
+bool ContainerRuns(const json& pod) {
+  for (const json& container : pod.value("status", json::object()).value("containerStatuses", json::array())) {
+    if (container.value("name", "") == kContainer) return container.value("state", json::object()).contains("running");
+  }
+  return false;
+}
+
 Cause DeletedBySomebody(const std::string& pod) {
   Cause cause;
   cause.code = CauseCode::kScopeLost;
@@ -205,6 +215,20 @@ void PodNode::Wait(Cause cause) {
   });
 }
 
+void PodNode::AwaitCall() {
+  if (state_ != State::kPreparing || link_ != nullptr || call_timer_ != 0) return;
+  call_timer_ = host_->reactor().AddTimer(kCallLimit, [this] {
+    call_timer_ = 0;
+    if (state_ != State::kPreparing || link_ != nullptr) return;
+    Cause cause;
+    cause.code = CauseCode::kServerUnreached;
+    cause.message =
+        absl::StrCat("its pod runs, but has not reached the server at ",
+                     host_->MakePodOptions(this->pod()).gate_address, " within ", HumanDuration(kCallLimit));
+    Wait(std::move(cause));
+  });
+}
+
 void PodNode::OnPod(const json* pod) {
   if (!Live()) return;
   if (pod == nullptr) {
@@ -214,13 +238,16 @@ void PodNode::OnPod(const json* pod) {
     if (verdict.cause.empty()) verdict.cause = DeletedBySomebody(this->pod());
     return End(verdict);
   }
+  pod_ip_ = pod->value("status", json::object()).value("podIP", "");
+  TryAddress(pod_ip_);
   // While it is live we delete nothing of it.
   if (deletion_.empty()) deletion_ = CauseOfDeletion(*pod);
   const PodVerdict verdict = JudgePod(*pod);
   switch (verdict.kind) {
     case PodVerdict::Kind::kFine:
-      // Of its volumes the pod itself says nothing.
-      if (waiting_for_.code != CauseCode::kVolumePending) {
+      if (ContainerRuns(*pod)) AwaitCall();
+      // Of its volumes, and of the way to the server, the pod itself says nothing.
+      if (waiting_for_.code != CauseCode::kVolumePending && waiting_for_.code != CauseCode::kServerUnreached) {
         host_->reactor().CancelTimer(std::exchange(pending_timer_, 0));
       }
       return;

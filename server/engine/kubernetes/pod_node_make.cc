@@ -72,6 +72,13 @@ void PodNode::MakeNames(std::vector<Creation> names) {
   }
 }
 
+void PodNode::TryAddress(const std::string& proof) {
+  if (link_ == nullptr || said_.empty() || said_ != proof) return;
+  const bool fresh = std::exchange(address_, said_) != said_;
+  // What replicas have written lacks this one's as long as it was not known.
+  if (!endpoints_written_ || (fresh && !replica_.empty())) WriteEndpoints(address_);
+}
+
 void PodNode::WriteEndpoints(const std::string& address) {
   if (process_.ports.empty() || absl::StrContains(name_, '.')) {
     endpoints_written_ = true;

@@ -13,7 +13,7 @@ namespace mayfly::kubernetes {
 namespace {
 
 constexpr size_t kWindow = 64 << 10;
-constexpr size_t kLongestGreeting = 64;
+constexpr size_t kLongestLine = 64;
 
 }  // namespace
 
@@ -44,42 +44,52 @@ RelayStream::~RelayStream() {
   if (socket_.valid()) reactor_.Remove(socket_.get());
 }
 
-void RelayStream::OnData(std::string bytes) {
+bool RelayStream::TakeLine(std::string* line) {
+  const size_t end = in_.find('\n');
+  if (end == std::string::npos) {
+    if (in_.size() > kLongestLine) End(absl::InternalError("the relay does not say an address"));
+    return false;
+  }
+  *line = in_.substr(0, end);
+  in_.erase(0, end + 1);
+  stream_->Taken(end + 1);
+  return true;
+}
+
+void RelayStream::OnData(const std::string& bytes) {
   if (!callbacks_.on_end) return;  // It has ended.
   in_ += bytes;
+  const std::weak_ptr<RelayStream*> alive = self_;
+  std::string line;
   if (!greeted_) {
-    const size_t end = in_.find('\n');
-    if (end == std::string::npos) {
-      return in_.size() > kLongestGreeting ? End(absl::InternalError("the relay does not greet")) : void();
-    }
-    const std::string address = in_.substr(0, end);
-    in_.erase(0, end + 1);
-    stream_->Taken(end + 1);
+    if (!TakeLine(&line)) return;
     greeted_ = true;
-    const std::weak_ptr<RelayStream*> alive = self_;
-    callbacks_.on_greeting(address);
+    callbacks_.on_greeting(line);
     if (alive.expired()) return;
   }
-  if (in_.empty()) return;
-  if (!socket_.valid()) {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
-      return End(ErrnoStatus(errno, "a gate's connection"));
-    }
-    socket_ = UniqueFd(ends[0]);
-    joined_ = true;
-    watched_ = EPOLLIN;
-    UniqueFd gate(ends[1]);
-    if (const absl::Status added = reactor_.Add(socket_.get(), watched_, [this](uint32_t events) { OnSocket(events); });
-        !added.ok()) {
-      socket_.reset();
-      return End(added);
-    }
-    const std::weak_ptr<RelayStream*> alive = self_;
-    callbacks_.on_gate(std::move(gate));
+  if (!joined_) {
+    if (in_.empty() || !TakeLine(&line)) return;
+    Join(line);
     if (alive.expired()) return;
   }
-  Flush();
+  if (socket_.valid()) Flush();
+}
+
+void RelayStream::Join(const std::string& peer) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+    return End(ErrnoStatus(errno, "a gate's connection"));
+  }
+  socket_ = UniqueFd(ends[0]);
+  UniqueFd gate(ends[1]);
+  joined_ = true;
+  watched_ = EPOLLIN;
+  const absl::Status added = reactor_.Add(socket_.get(), watched_, [this](uint32_t events) { OnSocket(events); });
+  if (!added.ok()) {
+    socket_.reset();
+    return End(added);
+  }
+  callbacks_.on_gate(std::move(gate), peer);
 }
 
 void RelayStream::Flush() {

@@ -19,7 +19,8 @@ class RelayStream {
  public:
   struct Callbacks {
     std::function<void(const std::string& address)> on_greeting;  // The relay's pod's; untrusted text of one line.
-    std::function<void(UniqueFd gate)> on_gate;                   // A gate speaks: a connected socket, once.
+    // A gate speaks, from `peer`: a connected socket, once.
+    std::function<void(UniqueFd gate, const std::string& peer)> on_gate;
     // Once, last, never inline from the constructor. May destroy it.
     std::function<void(const absl::Status& status)> on_end;
   };
@@ -36,7 +37,9 @@ class RelayStream {
   bool joined() const { return joined_; }
 
  private:
-  void OnData(std::string bytes);
+  void OnData(const std::string& bytes);
+  bool TakeLine(std::string* line);  // False when it is not whole.
+  void Join(const std::string& peer);
   void OnSocket(uint32_t events);
   void Flush();
   void Watch();

@@ -175,7 +175,8 @@ void ReplicatedNode::ExpectEnd() {
 }
 
 void ReplicatedNode::OnGone() {
-  if (!Live()) return;
+  if (attempt_ == 0) return;
+  const bool told = ended_;
   EngineEvent event = NewEvent(EngineEvent::Kind::kExited);
   event.signal = Processes() > 0 ? SIGKILL : 0;
   event.stopped = true;
@@ -184,7 +185,7 @@ void ReplicatedNode::OnGone() {
     replica->ended = true;
     replica->node->OnGone();
   }
-  Emit(std::move(event));
+  if (!told) Emit(std::move(event));
 }
 
 ReplicatedNode::Replica& ReplicatedNode::Join(const std::string& pod) {
@@ -220,6 +221,8 @@ bool ReplicatedNode::TakeGate(const GateHello& hello, std::unique_ptr<GateLink>&
     link->Send(GATE_KILL, 1, 0, "");
     return true;
   }
+  // All of its pods have one token: which of them there are, the cluster says. It calls again.
+  if (replicas_.count(names[1]) == 0) return true;
   former_.erase(names[1]);
   Replica& replica = Join(names[1]);
   if (parts.size() == 2) {
@@ -231,7 +234,13 @@ bool ReplicatedNode::TakeGate(const GateHello& hello, std::unique_ptr<GateLink>&
 }
 
 void ReplicatedNode::OnPodEvent(const std::string& pod, const std::string& uid, int attempt, const json* object) {
-  if (attempt != attempt_ || !Live()) return;
+  if (attempt != attempt_) return;
+  if (!Live()) {
+    // Its end was told, and perhaps not that of every replica.
+    const auto left = replicas_.find(pod);
+    if (object == nullptr && left != replicas_.end()) left->second->node->OnGone();
+    return;
+  }
   const bool leaves = object == nullptr || object->at("metadata").contains("deletionTimestamp");
   const auto known = replicas_.find(pod);
   if (known == replicas_.end() && leaves) return;

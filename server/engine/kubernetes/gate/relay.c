@@ -1,7 +1,7 @@
 // Where pods cannot call the server, one pod of the environment passes on what their gates say: gates call the one
 // port, and the server, which reaches into this pod through the API server, calls the other one, on the loopback, with
 // one connection for each gate. It is greeted with a line, this pod's address. Whoever has waited longest is joined
-// with the next one, byte for byte, until either side ends.
+// with the next one, which is told by a line with the gate's address, then byte for byte until either side ends.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -133,6 +133,17 @@ static int pass_on(struct side* from, struct side* to) {
   return take(to);
 }
 
+// Tells the server from where the gate calls: what it says of itself proves nothing.
+static int introduce(struct pair* pair) {
+  struct sockaddr_in from = {0};
+  socklen_t size = sizeof from;
+  if (getpeername(pair->gate.fd, (struct sockaddr*)&from, &size) != 0) return 0;
+  if (!inet_ntop(AF_INET, &from.sin_addr, pair->back.kept, INET_ADDRSTRLEN)) return 0;
+  strcat(pair->back.kept, "\n");
+  pair->back.end = strlen(pair->back.kept);
+  return take(&pair->back);
+}
+
 static void join(void) {
   for (int g = 0, b = 0; g < count; ++g) {
     if (pairs[g].back.fd >= 0 || pairs[g].gate.fd < 0 || !pairs[g].spoke) continue;
@@ -142,7 +153,8 @@ static void join(void) {
     pairs[b].back = (struct side){.fd = -1};
     pairs[g].gate.kept = malloc(KEPT);
     pairs[g].back.kept = malloc(KEPT);
-    if (!pairs[g].gate.kept || !pairs[g].back.kept || !pass_on(&pairs[g].gate, &pairs[g].back)) end_pair(g);
+    if (!pairs[g].gate.kept || !pairs[g].back.kept || !introduce(&pairs[g]) || !pass_on(&pairs[g].gate, &pairs[g].back))
+      end_pair(g);
   }
 }
 

@@ -20,7 +20,7 @@ using nlohmann::json;
 // Connections that wait for a gate: those that are to call, and some for gates that call again.
 constexpr int kSpare = 2, kMostIdle = 64;
 // Until the pod's process listens; nobody tells when.
-constexpr absl::Duration kFirstPause = absl::Milliseconds(10), kLongestPause = absl::Milliseconds(500);
+constexpr absl::Duration kFirstDialPause = absl::Milliseconds(10), kLongestDialPause = absl::Milliseconds(500);
 constexpr absl::Duration kNextPod = absl::Seconds(1);
 constexpr int64_t kMemory = 64 << 20;
 
@@ -60,7 +60,7 @@ std::string RelayAddress(const json& service) {
 }
 
 GateRelay::GateRelay(PodHost* host, Access access)
-    : host_(host), access_(std::move(access)), pause_(kFirstPause), self_(std::make_shared<GateRelay*>(this)) {}
+    : host_(host), access_(std::move(access)), pause_(kFirstDialPause), self_(std::make_shared<GateRelay*>(this)) {}
 
 GateRelay::~GateRelay() {
   host_->reactor().CancelTimer(again_);
@@ -141,7 +141,7 @@ void GateRelay::OnPod(const std::string& pod, const std::string& uid, int attemp
   }
   if (placed_ || object->value("spec", json::object()).value("nodeName", "").empty()) return;
   placed_ = true;
-  pause_ = kFirstPause;
+  pause_ = kFirstDialPause;
   Fill();
 }
 
@@ -178,7 +178,7 @@ void GateRelay::Open() {
 }
 
 void GateRelay::OnGreeting(RelayStream*, const std::string& address) {
-  pause_ = kFirstPause;
+  pause_ = kFirstDialPause;
   if (address != address_) WriteEndpoints(address);
   Fill();
 }
@@ -195,7 +195,7 @@ void GateRelay::OnEnd(RelayStream* stream, const absl::Status& status) {
     dial_again_ = 0;
     Fill();
   });
-  pause_ = std::min(pause_ * 2, kLongestPause);
+  pause_ = std::min(pause_ * 2, kLongestDialPause);
 }
 
 void GateRelay::WriteEndpoints(const std::string& address) {

@@ -28,7 +28,7 @@ constexpr absl::Duration kGateGrace = absl::Milliseconds(500);
 constexpr absl::Duration kAskLimit = absl::Seconds(1);
 
 // From a running container until its gate has called: milliseconds, or some seconds through a relay.
-constexpr absl::Duration kCallLimit = absl::Seconds(10);
+constexpr absl::Duration kFirstCallLimit = absl::Seconds(10);
 
 bool ContainerRuns(const json& pod) {
   for (const json& container : pod.value("status", json::object()).value("containerStatuses", json::array())) {
@@ -217,14 +217,14 @@ void PodNode::Wait(Cause cause) {
 
 void PodNode::AwaitCall() {
   if (state_ != State::kPreparing || link_ != nullptr || call_timer_ != 0) return;
-  call_timer_ = host_->reactor().AddTimer(kCallLimit, [this] {
+  call_timer_ = host_->reactor().AddTimer(kFirstCallLimit, [this] {
     call_timer_ = 0;
     if (state_ != State::kPreparing || link_ != nullptr) return;
     Cause cause;
     cause.code = CauseCode::kServerUnreached;
     cause.message =
         absl::StrCat("its pod runs, but has not reached the server at ",
-                     host_->MakePodOptions(this->pod()).gate_address, " within ", HumanDuration(kCallLimit));
+                     host_->MakePodOptions(this->pod()).gate_address, " within ", HumanDuration(kFirstCallLimit));
     Wait(std::move(cause));
   });
 }
